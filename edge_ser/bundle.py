@@ -1,0 +1,263 @@
+"""The model file: one .tflite with a zip archive appended that holds its card.
+
+Every TFLite interpreter ignores the tail and `zipfile` reads it, as the TFLite metadata
+convention has it. A bundle that is cut, altered or inconsistent is refused; nothing in
+it is guessed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+import tempfile
+import zipfile
+from typing import Any
+
+from edge_ser.errors import BundleError, ConfigError
+from edge_ser.features import FeatureSpec
+
+FORMAT_VERSION = 1
+_CARD_NAME = "card.json"
+_MAX_BYTES = 64 << 20
+_MAX_CARD_BYTES = 1 << 20
+# A fixed time stamp, so that the same run gives the same bytes.
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a bundle says of its model."""
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    """In the order of the model's outputs."""
+    features: FeatureSpec
+    hop_frames: int
+    """Step from one window to the next, in frames."""
+    quantization: str
+    """``float32``, ``int8``, ``int8-pruned``..."""
+    temperature: float = 1.0
+    """Logits are divided by it before the softmax (Guo et al. 2017)."""
+    thresholds: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Least confidence of a label to be announced; others take the listener's."""
+    training_data: tuple[dict[str, Any], ...] = ()
+    """One object a corpus: name, clips, speakers, licence."""
+    calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Of the quantization: number and names of clips."""
+    measured: tuple[dict[str, Any], ...] = ()
+    """Figures, each with the protocol that gave it."""
+    intended_use: str = ""
+    licence: str = ""
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def hop_s(self) -> float:
+        """Step from one window to the next, in seconds."""
+        spec = self.features
+        return self.hop_frames * spec.hop_samples / spec.sample_rate_hz
+
+    @property
+    def window_s(self) -> float:
+        """What one window spans, in seconds."""
+        return self.features.model_samples / self.features.sample_rate_hz
+
+    @property
+    def title(self) -> str:
+        """Name and version, as events carry them."""
+        return f"{self.name} {self.version}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A checked model file."""
+
+    card: Card
+    model: bytes
+    """The TFLite flatbuffer."""
+
+    @property
+    def sha256(self) -> str:
+        """Of the model part, hexadecimal."""
+        return hashlib.sha256(self.model).hexdigest()
+
+
+def default_path() -> pathlib.Path:
+    """The model that ships with the package."""
+    return pathlib.Path(__file__).parent / "models" / "default.tflite"
+
+
+def pack(card: Card, model: bytes) -> bytes:
+    """The bytes of a bundle; the same card and model give the same bytes."""
+    values = dataclasses.asdict(card)
+    values["sha256"] = hashlib.sha256(model).hexdigest()
+    text = json.dumps(values, indent=1, ensure_ascii=False, sort_keys=True)
+    return _append_card(model, text.encode())
+
+
+def _append_card(model: bytes, text: bytes) -> bytes:
+    """Model and card as one file, always in the same bytes.
+
+    The card is stored, not compressed: zlib versions differ in what they write.
+    """
+    info = zipfile.ZipInfo(_CARD_NAME, _ZIP_TIME)
+    info.create_system = 3
+    archive = io.BytesIO()
+    archive.write(model)
+    with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as tail:
+        tail.writestr(info, text)
+    return archive.getvalue()
+
+
+def write(path: pathlib.Path, card: Card, model: bytes) -> None:
+    """Write a bundle whole or not at all.
+
+    Raises:
+        BundleError: the folder cannot be written, or the disk is full.
+    """
+    data = pack(card, model)
+    unpack(data, str(path))
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o644)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read(path: str | os.PathLike[str] | None = None) -> Bundle:
+    """Read and check a bundle; None is the one that ships with the package.
+
+    Raises:
+        BundleError: missing, unreadable, or refused (the message says why).
+    """
+    file = pathlib.Path(path) if path is not None else default_path()
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise BundleError(f"{file}: larger than {_MAX_BYTES >> 20} MiB")
+        data = file.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{file}: model cannot be read: {error.strerror}; give a .tflite bundle"
+        ) from error
+    return unpack(data, str(file))
+
+
+def unpack(data: bytes, source: str = "bundle") -> Bundle:
+    """Check the bytes of a bundle.
+
+    Args:
+        source: what errors call it.
+
+    Raises:
+        BundleError: cut, altered, of an unknown format, or with a card that does not
+            fit.
+    """
+    if data[4:8] != b"TFL3":
+        raise BundleError(f"{source}: not a TFLite model")
+    values, model_end = _read_tail(data, source)
+    model = data[:model_end]
+    if values.get("format_version") != FORMAT_VERSION:
+        raise BundleError(
+            f"{source}: bundle format {values.get('format_version')!r} is unknown; "
+            f"this edge-ser reads format {FORMAT_VERSION}"
+        )
+    digest = values.pop("sha256", None)
+    if digest != hashlib.sha256(model).hexdigest():
+        raise BundleError(f"{source}: altered: the model does not match its SHA-256")
+    return Bundle(_parse_card(values, source), model)
+
+
+def _read_tail(data: bytes, source: str) -> tuple[dict[str, Any], int]:
+    """The card and where the model ends."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if archive.namelist() != [_CARD_NAME]:
+                raise BundleError(f"{source}: holds no card, or more than a card")
+            info = archive.getinfo(_CARD_NAME)
+            if info.file_size > _MAX_CARD_BYTES:
+                raise BundleError(f"{source}: the card is larger than 1 MiB")
+            text = archive.read(_CARD_NAME)
+            start = info.header_offset
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise BundleError(f"{source}: the card is not a JSON object")
+    except BundleError:
+        raise
+    except zipfile.BadZipFile as error:
+        raise BundleError(
+            f"{source}: no card found; the file is cut, or a plain .tflite: {error}"
+        ) from error
+    except Exception as error:
+        # zipfile and json answer corrupt input with many kinds of exception
+        # (NotImplementedError, zlib.error, struct.error, RecursionError...).
+        raise BundleError(f"{source}: altered: the card is damaged: {error}") from error
+    # The zip headers carry no checksum of their own, but have one valid spelling.
+    if _append_card(data[:start], text) != data:
+        raise BundleError(f"{source}: altered: the card's archive is damaged")
+    return values, start
+
+
+def _parse_card(values: dict[str, Any], source: str) -> Card:
+    known = {field.name: field for field in dataclasses.fields(Card)}
+    unknown = set(values) - set(known)
+    missing = {
+        name
+        for name, field in known.items()
+        if field.default is dataclasses.MISSING
+        and field.default_factory is dataclasses.MISSING
+        and name not in values
+    }
+    if unknown or missing:
+        raise BundleError(
+            f"{source}: the card has unknown or missing fields: "
+            f"{', '.join(sorted(unknown | missing))}"
+        )
+    try:
+        spec = FeatureSpec.from_dict(values.pop("features"))
+        labels = tuple(values.pop("labels"))
+        card = Card(
+            features=spec,
+            labels=labels,
+            training_data=tuple(values.pop("training_data", ())),
+            measured=tuple(values.pop("measured", ())),
+            **values,
+        )
+        sound = (
+            isinstance(card.name, str)
+            and isinstance(card.version, str)
+            and len(labels) >= 2
+            and len(set(labels)) == len(labels)
+            and all(isinstance(label, str) and label for label in labels)
+            and isinstance(card.hop_frames, int)
+            and 1 <= card.hop_frames <= spec.frames_per_window
+            and 0.01 <= float(card.temperature) <= 100
+            and all(
+                label in labels and 0 <= float(limit) <= 1
+                for label, limit in card.thresholds.items()
+            )
+        )
+    except ConfigError as error:
+        raise BundleError(f"{source}: {error}") from error
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise BundleError(f"{source}: the card holds a wrong type: {error}") from error
+    if not sound:
+        raise BundleError(
+            f"{source}: the card's name, labels, hop, temperature or thresholds are "
+            "not valid"
+        )
+    if not spec.streams or (spec.normalisation == "stored" and spec.mean is None):
+        raise BundleError(f"{source}: the card's FeatureSpec cannot run on a stream")
+    return card

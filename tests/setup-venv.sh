@@ -1,0 +1,21 @@
+#!/bin/sh
+# Fills the test environment: usage: tests/setup-venv.sh PYTHON
+set -eu
+python=$1
+version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+extras=files,mqtt,vad,test
+case $version in
+3.11 | 3.12) extras=$extras,train ;;
+*) echo "Python $version: without TensorFlow; the training tests need 3.11 or 3.12" ;;
+esac
+# PyAudio is built here, so it needs PortAudio's header and a compiler.
+if echo '#include <portaudio.h>' | ${CC:-cc} -E - >/dev/null 2>&1; then
+    extras=$extras,mic
+else
+    echo "without PyAudio: apt install portaudio19-dev gcc, then make clean test"
+fi
+"$python" -m pip install --quiet --disable-pip-version-check --upgrade pip
+"$python" -m pip install --quiet -e ".[$extras]"
+case $version in # no wheel for later Pythons
+3.11) "$python" -m pip install --quiet tflite-runtime==2.14.0 'numpy<2' ;;
+esac

@@ -1,0 +1,34 @@
+"""One labelled recording, as a corpus adapter reads it from its file name."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A recording with what its corpus says of it."""
+
+    path: pathlib.Path
+    corpus: str
+    speaker: str
+    """The corpus's own code of the speaker; see `speaker_key`."""
+    gender: str
+    """``female`` or ``male``."""
+    emotion: str
+    """A word of `training.labels.VOCABULARY`."""
+    sentence: str
+    """A code of the spoken text, unique within the corpus."""
+    language: str
+    intensity: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's stem: the clip's name in prediction files."""
+        return self.path.stem
+
+    @property
+    def speaker_key(self) -> str:
+        """The speaker, unique over all corpora."""
+        return f"{self.corpus}/{self.speaker}"

@@ -1,0 +1,316 @@
+"""One training: features in, a Keras model and its history out."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+import tf_keras
+from tqdm import tqdm
+
+from edge_ser.features import FeatureSpec
+from training import zoo
+from training.augment import WindowSampler, model_inputs
+from training.config import Config
+from training.dataset import FeatureSet, stored_statistics, window_starts
+
+Float32 = npt.NDArray[np.float32]
+
+
+def fitted_spec(config: Config, features: FeatureSet) -> FeatureSpec:
+    """The config's spec, with the statistics of these training clips if it asks."""
+    if config.features.normalisation != "stored":
+        return config.features
+    mean, std = stored_statistics(features)
+    return dataclasses.replace(
+        config.features,
+        mean=tuple(round(float(v), 5) for v in mean),
+        std=tuple(round(float(v), 5) for v in std),
+    )
+
+
+def unfitted_spec(spec: FeatureSpec) -> FeatureSpec:
+    """The part of a spec that decides static frames alone."""
+    return dataclasses.replace(spec, normalisation="none", mean=None, std=None)
+
+
+def label_indices(
+    features: FeatureSet, labels: tuple[str, ...]
+) -> npt.NDArray[np.int64]:
+    """Each clip's label as a position in `labels`, shape (clips,)."""
+    return np.array([labels.index(clip.emotion) for clip in features.clips], np.int64)
+
+
+def clip_windows(features: FeatureSet, index: int, hop_frames: int) -> Float32:
+    """Model inputs of all windows of one clip, as the device takes them."""
+    from training.dataset import silent_frame
+
+    spec, frames = features.spec, features.clip_frames(index)
+    short = spec.frames_per_window - len(frames)
+    if short > 0:
+        tail = np.broadcast_to(silent_frame(spec), (short, spec.n_static))
+        frames = np.concatenate([frames, tail])
+    starts = window_starts(len(frames), spec.frames_per_window, hop_frames)
+    return model_inputs(
+        np.stack([frames[s : s + spec.frames_per_window] for s in starts]), spec
+    )
+
+
+def predict_clips(
+    probabilities: Callable[[Float32], Float32], features: FeatureSet, hop_frames: int
+) -> Float32:
+    """Mean probabilities over each clip's windows, shape (clips, classes).
+
+    Args:
+        probabilities: model inputs (windows, frames, n_features) to probabilities.
+    """
+    clips = [
+        clip_windows(features, index, hop_frames)
+        for index in range(len(features.clips))
+    ]
+    flat = probabilities(np.concatenate(clips))
+    ends = np.cumsum([len(clip) for clip in clips])
+    return np.stack([part.mean(0) for part in np.split(flat, ends[:-1])])
+
+
+def keras_probabilities(model: Any) -> Callable[[Float32], Float32]:
+    """A function from model inputs to softmax probabilities."""
+
+    def probabilities(inputs: Float32) -> Float32:
+        logits = model.predict(inputs, batch_size=64, verbose=0)
+        return np.asarray(tf.nn.softmax(logits), np.float32)
+
+    return probabilities
+
+
+def unweighted_average_recall(
+    truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]
+) -> float:
+    """UA: the mean over the classes in `truth` of the share found."""
+    return float(np.mean([np.mean(predicted[truth == c] == c) for c in set(truth)]))
+
+
+class Batches:
+    """Endless epochs of augmented batches with soft, class-weighted targets."""
+
+    def __init__(self, features: FeatureSet, config: Config, seed: int) -> None:
+        self.sampler = WindowSampler(features, config.augmentation, seed)
+        self.features, self.config = features, config
+        self.labels = label_indices(features, config.labels)
+        count = np.bincount(self.labels, minlength=len(config.labels))
+        weights = np.maximum(count, 1.0) ** -config.recipe.class_weight_power
+        weights[count == 0] = 0
+        self.class_weights = weights / (weights @ count / count.sum())
+        self.size = min(config.recipe.batch_size, len(self.labels))
+        self.per_epoch = len(self.labels) // self.size
+
+    def __iter__(self) -> Iterator[tuple[Float32, Float32]]:
+        spec, recipe = self.features.spec, self.config.recipe
+        classes = len(self.config.labels)
+        while True:
+            order = self.sampler.random.permutation(len(self.labels))
+            for step in range(self.per_epoch):
+                chosen = order[step * self.size : (step + 1) * self.size]
+                inputs = model_inputs(self.sampler.windows(chosen), spec)
+                inputs = self.sampler.mask(inputs)
+                targets = np.eye(classes)[self.labels[chosen]]
+                targets = targets * (1 - recipe.label_smoothing)
+                targets += recipe.label_smoothing / classes
+                targets *= self.class_weights[self.labels[chosen]][:, None]
+                yield self.sampler.mix(
+                    inputs.astype(np.float32), targets.astype(np.float32)
+                )
+
+    def dataset(self) -> tf.data.Dataset:
+        """As a tf.data pipeline that prepares batches while the network computes."""
+        spec = self.features.spec
+        return tf.data.Dataset.from_generator(
+            lambda: iter(self),
+            output_signature=(
+                tf.TensorSpec(
+                    (self.size, spec.frames_per_window, spec.n_features), tf.float32
+                ),
+                tf.TensorSpec((self.size, len(self.config.labels)), tf.float32),
+            ),
+        ).prefetch(4)
+
+
+class _Schedule(tf_keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then a cosine to zero; Loshchilov & Hutter, arXiv:1608.03983."""
+
+    def __init__(self, peak: float, warmup_steps: int, steps: int) -> None:
+        self.peak, self.warmup_steps, self.steps = peak, warmup_steps, steps
+
+    def __call__(self, step: Any) -> Any:
+        step = tf.cast(step, tf.float32)
+        rising = (step + 1) / max(1, self.warmup_steps)
+        progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
+        falling = 0.5 * (1 + tf.cos(np.pi * tf.clip_by_value(progress, 0.0, 1.0)))
+        return self.peak * tf.where(step < self.warmup_steps, rising, falling)
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving the optimizer."""
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "steps": self.steps,
+        }
+
+
+class _Progress(tf_keras.callbacks.Callback):
+    """A progress bar, the history, and now and then the validation speakers' UA."""
+
+    def __init__(
+        self, epochs: int, every: int, validate: Callable[[], dict[str, float]] | None
+    ) -> None:
+        super().__init__()
+        self.bar = tqdm(total=epochs, desc="training", unit="epoch")
+        self.every, self.validate, self.epochs = every, validate, epochs
+        self.history: list[dict[str, float]] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Adds a row to the history."""
+        logs = logs or {}
+        row = {"epoch": epoch + 1, "loss": logs["loss"], "accuracy": logs["accuracy"]}
+        last = epoch + 1 == self.epochs
+        if self.validate and ((epoch + 1) % self.every == 0 or last):
+            row.update(self.validate())
+        self.history.append(row)
+        self.bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k != "epoch"})
+        self.bar.update()
+        if last:
+            self.bar.close()
+
+
+def _validator(
+    model: Any, validation: FeatureSet, config: Config
+) -> Callable[[], dict[str, float]]:
+    truth = label_indices(validation, config.labels)
+
+    def validate() -> dict[str, float]:
+        scores = predict_clips(
+            keras_probabilities(model), validation, config.hop_frames
+        )
+        true = np.maximum(scores[np.arange(len(truth)), truth], 1e-7)
+        return {
+            "validation_loss": float(-np.log(true).mean()),
+            "validation_accuracy": float((scores.argmax(1) == truth).mean()),
+            "validation_ua": unweighted_average_recall(truth, scores.argmax(1)),
+        }
+
+    return validate
+
+
+def fit(
+    model: Any,
+    features: FeatureSet,
+    config: Config,
+    seed: int,
+    *,
+    epochs: int,
+    learning_rate: float,
+    warmup_epochs: int = 0,
+    average_momentum: float = 0.0,
+    validation: FeatureSet | None = None,
+    callbacks: tuple[Any, ...] = (),
+) -> list[dict[str, float]]:
+    """Fit a model in place; returns a row a epoch (loss, accuracy, validation)."""
+    batches = Batches(features, config, seed)
+    steps = epochs * batches.per_epoch
+    optimizer = tf_keras.optimizers.AdamW(
+        _Schedule(learning_rate, warmup_epochs * batches.per_epoch, steps),
+        weight_decay=config.recipe.weight_decay,
+        clipnorm=float(os.environ.get("CLIP", "0")) or None,
+        use_ema=average_momentum > 0,
+        ema_momentum=average_momentum or 0.99,
+    )
+    model.compile(
+        optimizer,
+        tf_keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    validate = _validator(model, validation, config) if validation else None
+    progress = _Progress(epochs, 5, validate)
+    model.fit(
+        batches.dataset(),
+        epochs=epochs,
+        steps_per_epoch=batches.per_epoch,
+        verbose=0,
+        callbacks=[*callbacks, progress],
+    )
+    if average_momentum:
+        optimizer.finalize_variable_values(model.trainable_variables)
+        recalibrate_batch_norm(model, batches)
+        if validate:
+            progress.history[-1].update(validate())
+    return progress.history
+
+
+def recalibrate_batch_norm(model: Any, batches: Batches) -> None:
+    """Measure batch-norm statistics anew: averaged weights have other activations.
+
+    Izmailov et al. 2018, "Averaging weights leads to wider optima", section 3.2.
+    """
+    norms = [
+        layer
+        for layer in model.layers
+        if isinstance(layer, tf_keras.layers.BatchNormalization)
+    ]
+    forward = tf.function(lambda inputs: model(inputs, training=True))
+    momenta = [layer.momentum for layer in norms]
+    for count, (inputs, _) in enumerate(batches):
+        if count == batches.per_epoch:
+            break
+        for layer in norms:
+            layer.momentum = 1 - 1 / (count + 1)
+        forward(inputs)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def train(
+    features: FeatureSet,
+    config: Config,
+    seed: int,
+    validation: FeatureSet | None = None,
+) -> tuple[Any, FeatureSpec, list[dict[str, float]]]:
+    """Train the configured network from its seed.
+
+    Args:
+        features: the training clips' static frames.
+        validation: clips of other speakers to watch, or None.
+
+    Returns:
+        The Keras model (logits), its FeatureSpec with statistics, and the history.
+    """
+    tf_keras.utils.set_random_seed(seed)
+    spec = fitted_spec(config, features)
+    model = zoo.build(
+        config.architecture,
+        spec.frames_per_window,
+        spec.n_features,
+        len(config.labels),
+        config.model,
+    )
+    recipe = config.recipe
+    history = fit(
+        model,
+        features.with_spec(spec),
+        config,
+        seed,
+        epochs=recipe.epochs,
+        learning_rate=recipe.learning_rate,
+        warmup_epochs=min(recipe.warmup_epochs, recipe.epochs // 3),
+        average_momentum=recipe.average_momentum,
+        validation=validation.with_spec(spec) if validation else None,
+    )
+    return model, spec, history
