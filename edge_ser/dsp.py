@@ -9,11 +9,13 @@ Toolbox", Interval Research TR 1998-010. The HTK Book 3.4, chapter 5.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating]
-Float32 = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
+Float64 = npt.NDArray[np.float64]
 
 
 def pre_emphasis(samples: Floats, coefficient: float) -> Floats:
@@ -38,18 +40,18 @@ def frame_view(samples: Floats, window_samples: int, hop_samples: int) -> Floats
     return windows[::hop_samples]
 
 
-def window_function(name: str, length: int) -> npt.NDArray[np.float64]:
+def window_function(name: str, length: int) -> Float64:
     """The taper of one frame, shape (length,), float64.
 
     ``hann`` and ``hamming`` are periodic (the DFT-even form, as librosa takes them),
     ``hamming_symmetric`` is ``numpy.hamming``, ``rectangular`` is all ones. Harris
     1978, "On the use of windows for harmonic analysis with the DFT".
     """
-    phase = 2 * np.pi * np.arange(length) / length
+    cosine: Float64 = np.cos(2 * np.pi * np.arange(length) / length)
     if name == "hann":
-        return 0.5 - 0.5 * np.cos(phase)
+        return 0.5 - 0.5 * cosine
     if name == "hamming":
-        return 0.54 - 0.46 * np.cos(phase)
+        return 0.54 - 0.46 * cosine
     if name == "hamming_symmetric":
         return np.hamming(length)
     return np.ones(length)
@@ -61,22 +63,23 @@ def power_spectrum(frames: Floats, n_fft: int) -> Floats:
     Shape (frames, n_fft // 2 + 1). No scaling; [DM80].
     """
     spectrum = np.fft.rfft(frames, n_fft)
-    return spectrum.real**2 + spectrum.imag**2
+    power: Floats = spectrum.real**2 + spectrum.imag**2
+    return power
 
 
-def hz_to_mel(frequency_hz: Floats, scale: str) -> npt.NDArray[np.float64]:
+def hz_to_mel(frequency_hz: Floats, scale: str) -> Float64:
     """Frequency to mel. ``htk``: ``2595 log10(1 + f / 700)`` (HTK Book eq. 5.13).
 
     ``slaney``: linear below 1 kHz (3 mel = 200 Hz), logarithmic above [SLA98].
     """
     frequency = np.asarray(frequency_hz, np.float64)
     if scale == "htk":
-        return 2595.0 * np.log10(1.0 + frequency / 700.0)
+        return np.asarray(2595.0 * np.log10(1.0 + frequency / 700.0))
     above = 15.0 + 27.0 * np.log(np.maximum(frequency, 1e-9) / 1000.0) / np.log(6.4)
     return np.where(frequency >= 1000.0, above, frequency * 3.0 / 200.0)
 
 
-def mel_to_hz(mel: Floats, scale: str) -> npt.NDArray[np.float64]:
+def mel_to_hz(mel: Floats, scale: str) -> Float64:
     """The inverse of `hz_to_mel`."""
     mel = np.asarray(mel, np.float64)
     if scale == "htk":
@@ -95,7 +98,7 @@ def mel_filter_bank(
     scale: str,
     norm: str,
     edges: str,
-) -> npt.NDArray[np.float64]:
+) -> Float64:
     """Triangular filters with edges equally spaced in mel [DM80].
 
     Args:
@@ -134,18 +137,35 @@ def mel_filter_bank(
     return np.nan_to_num(bank, nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def log_compress(power: Floats, kind: str, floor: float) -> Floats:
+def log_compress(
+    power: Floats, kind: str, floor: float, out: Floats | None = None
+) -> Floats:
     """Logarithm of power, never below that of `floor`.
 
-    ``ln``, ``log10`` or ``db`` (``10 log10``). Same shape and dtype as given.
+    ``ln``, ``log10`` or ``db`` (``10 log10``). Same shape and dtype as given; written
+    to `out` (which may be `power`) if there is one.
     """
-    floored = np.maximum(power, power.dtype.type(floor))
+    logs: Floats = np.maximum(power, power.dtype.type(floor), out=out)
     if kind == "ln":
-        return np.log(floored)
-    return np.log10(floored) * power.dtype.type(10 if kind == "db" else 1)
+        np.log(logs, out=logs)
+        return logs
+    np.log10(logs, out=logs)
+    if kind == "db":
+        logs *= power.dtype.type(10)
+    return logs
 
 
-def dct_matrix(n_mels: int, n_mfcc: int, norm: str) -> npt.NDArray[np.float64]:
+def limit_range(logs: Floats, kind: str, top_db: float) -> Floats:
+    """Lift what lies more than `top_db` under the maximum; `kind` as `log_compress`.
+
+    ``max(x, max(x) - top_db)``, as ``librosa.power_to_db``.
+    """
+    decibel = {"ln": np.log(10) / 10, "log10": 0.1, "db": 1.0}[kind]
+    limited: Floats = np.maximum(logs, logs.max() - logs.dtype.type(top_db * decibel))
+    return limited
+
+
+def dct_matrix(n_mels: int, n_mfcc: int, norm: str) -> Float64:
     """DCT-II as a matrix, shape (n_mels, n_mfcc), so that ``mfcc = log_mel @ matrix``.
 
     ``c[k] = 2 sum_n x[n] cos(pi k (2n + 1) / 2N)``; ``ortho`` scales it to an
@@ -153,14 +173,14 @@ def dct_matrix(n_mels: int, n_mfcc: int, norm: str) -> npt.NDArray[np.float64]:
     """
     n = np.arange(n_mels)[:, None]
     k = np.arange(n_mfcc)[None, :]
-    matrix = 2.0 * np.cos(np.pi * k * (2 * n + 1) / (2 * n_mels))
+    matrix: Float64 = 2.0 * np.cos(np.pi * k * (2 * n + 1) / (2 * n_mels))
     if norm == "ortho":
         matrix *= np.sqrt(1.0 / (2 * n_mels))
         matrix[:, 0] *= np.sqrt(0.5)
     return matrix
 
 
-def lifter_weights(n_mfcc: int, liftering: float) -> npt.NDArray[np.float64]:
+def lifter_weights(n_mfcc: int, liftering: float) -> Float64:
     """Cepstral lifter ``1 + L/2 sin(pi k / L)``, shape (n_mfcc,); 0 is no liftering.
 
     HTK Book eq. 5.15.
@@ -168,7 +188,8 @@ def lifter_weights(n_mfcc: int, liftering: float) -> npt.NDArray[np.float64]:
     if liftering <= 0:
         return np.ones(n_mfcc)
     k = np.arange(n_mfcc)
-    return 1.0 + liftering / 2.0 * np.sin(np.pi * k / liftering)
+    weights: Float64 = 1.0 + liftering / 2.0 * np.sin(np.pi * k / liftering)
+    return weights
 
 
 def deltas(frames: Floats, width: int = 2) -> Floats:
@@ -186,7 +207,8 @@ def deltas(frames: Floats, width: int = 2) -> Floats:
         ahead = padded[width + n : width + n + count]
         behind = padded[width - n : width - n + count]
         slope += frames.dtype.type(n) * (ahead - behind)
-    return slope / frames.dtype.type(2 * sum(n * n for n in range(1, width + 1)))
+    slope /= frames.dtype.type(2 * sum(n * n for n in range(1, width + 1)))
+    return slope
 
 
 def standardise(frames: Floats, mean: Floats, std: Floats) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ Float32 = npt.NDArray[np.float32]
 RUNTIMES = {
     "ai-edge-litert": ("ai_edge_litert.interpreter", "ai-edge-litert"),
     "tflite-runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
-    "tensorflow": ("tensorflow.lite", "tensorflow"),
+    "tensorflow": ("tensorflow.lite.python.interpreter", "tensorflow"),
 }
 
 
@@ -90,7 +91,9 @@ def quantize(
     limits = np.iinfo(dtype)
     levels = np.rint(values * np.float32(1 / scale))
     levels += np.float32(zero_point)
-    return np.clip(levels, limits.min, limits.max, out=levels).astype(dtype)
+    np.clip(levels, limits.min, limits.max, out=levels)
+    quantized: npt.NDArray[np.integer[Any]] = levels.astype(dtype)
+    return quantized
 
 
 class Interpreter:
