@@ -1,0 +1,1 @@
+"""Corpora, folds, training and honest evaluation, in full TensorFlow."""

@@ -12,7 +12,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
-from edge_ser.features import FeatureSpec
+from edge_ser.features import FeatureSpec, model_input
 from training.dataset import FeatureSet, silent_frame
 
 Float32 = npt.NDArray[np.float32]
@@ -49,6 +49,9 @@ class WindowSampler:
         self.augmentation = augmentation
         self.random = np.random.default_rng(seed)
         self._silence = silent_frame(features.spec)
+        # How the power of stationary noise scatters from frame to frame.
+        shape = (4096 + features.spec.frames_per_window, features.spec.n_static)
+        self._wobble = np.log(self.random.gamma(4.0, 0.25, shape)).astype(np.float32)
         self._nats = {"ln": 1.0, "log10": 1 / np.log(10), "db": 10 / np.log(10)}[
             features.spec.log
         ]
@@ -113,17 +116,21 @@ class WindowSampler:
         """Adds power to power: speech and noise are uncorrelated on average."""
         assert self.augmentation.noise_snr_db is not None
         low, high = self.augmentation.noise_snr_db
-        count, _, bands = windows.shape
-        nats = windows / np.float32(self._nats)
+        chosen = np.flatnonzero(self.random.random(len(windows)) < 0.5)
+        count, (frames, bands) = len(chosen), windows.shape[1:]
+        nats = windows[chosen] / np.float32(self._nats)
         loud = np.quantile(nats.mean(2), 0.9, axis=1)[:, None, None]
         snr = self.random.uniform(low, high, (count, 1, 1)) * np.log(10) / 10
         slope = self.random.uniform(-2, 2, (count, 1, 1))
-        colour = slope * np.linspace(1, -1, bands)
-        wobble = np.log(self.random.gamma(4.0, 0.25, windows.shape))
-        noise = loud - snr + colour + wobble
-        noisy = np.logaddexp(nats, noise.astype(np.float32)) * np.float32(self._nats)
-        chosen = self.random.random((count, 1, 1)) < 0.5
-        return np.where(chosen, noisy, windows)
+        colour = loud - snr + slope * np.linspace(1, -1, bands)
+        start = self.random.integers(0, len(self._wobble) - frames, count)
+        noise = self._wobble[start[:, None] + np.arange(frames)]
+        noise += colour.astype(np.float32)
+        # log(exp(a) + exp(b)), a third of the time of numpy.logaddexp
+        noisy = np.log1p(np.exp(-np.abs(nats - noise))) + np.maximum(nats, noise)
+        result = windows.copy()
+        result[chosen] = noisy * np.float32(self._nats)
+        return result
 
     def mask(self, inputs: Float32) -> Float32:
         """SpecAugment on model inputs: stripes replaced by the window's mean."""
@@ -166,6 +173,4 @@ class WindowSampler:
 
 def model_inputs(windows: Float32, spec: FeatureSpec) -> Float32:
     """`edge_ser.features.model_input` of every window of a batch."""
-    from edge_ser.features import model_input
-
     return np.stack([model_input(window, spec) for window in windows])

@@ -29,7 +29,7 @@ class Recipe:
     class_weight_power: float = 0.5
     """Each class counts by its frequency to minus this: 0 as is, 1 fully balanced."""
     average_momentum: float = 0.998
-    """Of the moving average of the weights that is kept in the end; 0 keeps the last."""
+    """Of the moving average of weights that is kept in the end; 0 keeps the last."""
     prune_sparsity: float = 0.5
     """Share of weights that the pruned variant sets to zero."""
     prune_epochs: int = 12
@@ -125,3 +125,15 @@ def _section(kind: Any, values: dict[str, Any]) -> Any:
     return kind(
         **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     )
+
+
+def json_protocol(path: pathlib.Path) -> str:
+    """The protocol named in a saved configuration.
+
+    Raises:
+        ConfigError: unreadable.
+    """
+    try:
+        return str(json.loads(path.read_text())["protocol"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: no saved configuration: {error}") from error

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
-import tf_keras
 from tqdm import tqdm
 
 from edge_ser.features import FeatureSpec
 from training import zoo
 from training.augment import WindowSampler, model_inputs
 from training.config import Config
-from training.dataset import FeatureSet, stored_statistics, window_starts
+from training.dataset import (
+    FeatureSet,
+    silent_frame,
+    stored_statistics,
+    window_starts,
+)
+from training.keras import tf, tf_keras
+from training.metrics import unweighted_average_recall
 
 Float32 = npt.NDArray[np.float32]
 
@@ -52,8 +52,6 @@ def label_indices(
 
 def clip_windows(features: FeatureSet, index: int, hop_frames: int) -> Float32:
     """Model inputs of all windows of one clip, as the device takes them."""
-    from training.dataset import silent_frame
-
     spec, frames = features.spec, features.clip_frames(index)
     short = spec.frames_per_window - len(frames)
     if short > 0:
@@ -92,11 +90,13 @@ def keras_probabilities(model: Any) -> Callable[[Float32], Float32]:
     return probabilities
 
 
-def unweighted_average_recall(
-    truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64]
-) -> float:
-    """UA: the mean over the classes in `truth` of the share found."""
-    return float(np.mean([np.mean(predicted[truth == c] == c) for c in set(truth)]))
+def soft_cross_entropy(targets: Any, logits: Any) -> Any:
+    """``-sum(t log softmax(z))``, shape (batch,), for targets of any sum.
+
+    TensorFlow's own takes its gradient as ``softmax - t``, which is right only for
+    targets that sum to 1; class-weighted ones do not, and training diverges.
+    """
+    return -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
 
 
 class Batches:
@@ -229,13 +229,12 @@ def fit(
     optimizer = tf_keras.optimizers.AdamW(
         _Schedule(learning_rate, warmup_epochs * batches.per_epoch, steps),
         weight_decay=config.recipe.weight_decay,
-        clipnorm=float(os.environ.get("CLIP", "0")) or None,
         use_ema=average_momentum > 0,
         ema_momentum=average_momentum or 0.99,
     )
     model.compile(
         optimizer,
-        tf_keras.losses.CategoricalCrossentropy(from_logits=True),
+        soft_cross_entropy,
         metrics=["accuracy"],
     )
     validate = _validator(model, validation, config) if validation else None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 
-import tf_keras
-from tf_keras import layers
+from training.keras import tf_keras
+
+layers = tf_keras.layers
 
 # Keras's 0.99 is too slow for some fifty steps an epoch.
 _BN_MOMENTUM = 0.95
@@ -44,17 +45,13 @@ def build(
         if number:
             x = layers.MaxPooling2D(2)(x)
         x = _block(x, channels)
+    # Average pooling, not the MEAN operator: its int8 kernels round alike everywhere.
     x = layers.AveragePooling2D((1, x.shape[2]), name="mean_over_frequency")(x)
+    mean = layers.Flatten()(layers.AveragePooling2D((x.shape[1], 1))(x))
     x = layers.Reshape((x.shape[1], x.shape[3]))(x)
     weights = layers.Softmax(axis=1, name="attention")(layers.Dense(1)(x))
     attended = layers.Flatten()(layers.Dot(axes=1)([weights, x]))
-    pooled = layers.Concatenate()(
-        [
-            attended,
-            layers.GlobalAveragePooling1D()(x),
-            layers.GlobalMaxPooling1D()(x),
-        ]
-    )
+    pooled = layers.Concatenate()([attended, mean, layers.GlobalMaxPooling1D()(x)])
     pooled = layers.Dropout(settings.dropout)(pooled)
     return tf_keras.Model(inputs, layers.Dense(n_classes, name="logits")(pooled))
 

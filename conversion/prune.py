@@ -1,0 +1,62 @@
+"""Magnitude pruning: the smallest weights become zero, and stay so while fine-tuning.
+
+Zhu & Gupta 2017, "To prune, or not to prune", arXiv:1710.01878, by TensorFlow's model
+optimization toolkit. Zeros make the file compress better; they make no inference
+faster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from conversion.errors import ConversionError
+
+MIN_KERNEL_SIZE = 2048
+"""Smaller kernels (the stem, the last layer) gain little and lose much."""
+
+FineTune = Callable[[Any, tuple[Any, ...]], None]
+"""Fits the model it is given in place, with the callbacks it is given."""
+
+
+def prune(model: Any, sparsity: float, fine_tune: FineTune) -> Any:
+    """A pruned copy of a Keras model; the original stays as it is.
+
+    Args:
+        model: a functional Keras 2 model.
+        sparsity: share of each kernel's weights that become zero, 0 to below 1.
+        fine_tune: makes up for what was lost; see `FineTune`.
+
+    Returns:
+        The copy, without pruning wrappers.
+
+    Raises:
+        ConversionError: a sparsity out of range.
+    """
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    if not 0 <= sparsity < 1:
+        raise ConversionError(f"sparsity is {sparsity}; valid: 0 to below 1")
+    sparsity_api = tfmot.sparsity.keras
+    schedule = sparsity_api.ConstantSparsity(sparsity, begin_step=0, frequency=1)
+    prunable = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
+
+    def wrap(layer: Any) -> Any:
+        if isinstance(layer, prunable) and _kernel_size(layer) >= MIN_KERNEL_SIZE:
+            return sparsity_api.prune_low_magnitude(layer, schedule)
+        return layer
+
+    # Wrapping would share the original's layers, and so prune them too.
+    copy = tf_keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    wrapped = tf_keras.models.clone_model(copy, clone_function=wrap)
+    fine_tune(wrapped, (sparsity_api.UpdatePruningStep(),))
+    return sparsity_api.strip_pruning(wrapped)
+
+
+def _kernel_size(layer: Any) -> int:
+    kernel = getattr(layer, "kernel", None)
+    return 0 if kernel is None else int(np.prod(kernel.shape))

@@ -1,0 +1,137 @@
+"""Proof of what a bundle is: read back from the file, run in every interpreter."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import gzip
+import pathlib
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from conversion import flatbuffer
+from conversion.errors import ConversionError
+from edge_ser import bundle
+from edge_ser.errors import EdgeSerError
+from edge_ser.interpreter import Interpreter, installed_runtimes
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """What was found in one bundle."""
+
+    variant: str
+    model_bytes: int
+    compressed_bytes: int
+    """Of the model part, gzip -9."""
+    tensors: dict[str, int]
+    """Number of tensors by dtype."""
+    zero_fraction: float
+    agreement: float
+    """Share of windows on which the device runtime and Keras choose the same label."""
+    largest_difference: float
+    """Of any probability between the two."""
+    runtimes: dict[str, str]
+    """By interpreter: ``runs``, or why not."""
+    spread: float
+    """Largest difference of any output between two interpreters: in quantization
+    steps for int8, in logits for float."""
+
+    @property
+    def tolerance(self) -> float:
+        """How much interpreters may differ.
+
+        XNNPACK rounds halves to even where TFLite's own kernels round them up, which
+        moves one value in a thousand by one step in each layer.
+        """
+        return 1e-3 if self.variant == "float32" else 4
+
+    @property
+    def problems(self) -> list[str]:
+        """What breaks the variant's promise; empty if it keeps it."""
+        found = []
+        floats = self.tensors.get("float32", 0)
+        if self.variant != "float32" and floats:
+            found.append(f"{floats} float tensors in an int8 model")
+        if self.variant == "float32" and self.tensors.get("int8", 0):
+            found.append("int8 tensors in a float32 model")
+        found += [f"{k}: {v}" for k, v in self.runtimes.items() if v != "runs"]
+        if self.spread > self.tolerance:
+            found.append(f"interpreters differ by {self.spread:g}")
+        return found
+
+
+def _softmax(logits: Float32) -> Float32:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+
+def prove(path: pathlib.Path, keras_model: Any, windows: Float32) -> Proof:
+    """Read a bundle back and compare it with the Keras model it was made from.
+
+    Args:
+        path: the bundle.
+        keras_model: gives logits.
+        windows: model inputs that neither training nor calibration saw,
+            shape (windows, frames, n_features).
+
+    Raises:
+        BundleError: the bundle itself is refused.
+        ConversionError: no installed interpreter runs it.
+    """
+    checked = bundle.read(path)
+    outputs: dict[str, npt.NDArray[Any]] = {}
+    logits: dict[str, Float32] = {}
+    runtimes = {}
+    for name in installed_runtimes():
+        try:
+            interpreter = Interpreter(checked.model, runtime=name)
+            outputs[name] = np.stack(
+                [interpreter.invoke(interpreter.quantized_input(w)) for w in windows]
+            )
+            logits[name] = np.stack([interpreter.logits(w) for w in windows])
+            runtimes[name] = "runs"
+        except EdgeSerError as error:
+            runtimes[name] = str(error)
+    if not outputs:
+        raise ConversionError(f"{path}: no interpreter runs it: {runtimes}")
+    first = next(iter(outputs))
+    stacked = np.stack([raw.astype(np.float64) for raw in outputs.values()])
+    expected = _softmax(keras_model.predict(windows, batch_size=64, verbose=0))
+    answered = _softmax(logits[first])
+    counts = collections.Counter(t.dtype for t in flatbuffer.tensors(checked.model))
+    return Proof(
+        variant=checked.card.quantization,
+        model_bytes=len(checked.model),
+        compressed_bytes=len(gzip.compress(checked.model, 9, mtime=0)),
+        tensors=dict(sorted(counts.items())),
+        zero_fraction=flatbuffer.zero_fraction(checked.model),
+        agreement=float((expected.argmax(1) == answered.argmax(1)).mean()),
+        largest_difference=float(np.abs(expected - answered).max()),
+        runtimes=runtimes,
+        spread=float(np.ptp(stacked, axis=0).max()),
+    )
+
+
+def as_markdown(proofs: list[Proof]) -> str:
+    """One table over all bundles."""
+    lines = [
+        "| variant | kB | gzip kB | tensors | zeros | agrees with Keras "
+        "| largest difference | interpreters | they differ by |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for proof in proofs:
+        dtypes = ", ".join(f"{n} {dtype}" for dtype, n in proof.tensors.items())
+        runs = ", ".join(f"{name}: {state}" for name, state in proof.runtimes.items())
+        unit = "logit" if proof.variant == "float32" else "steps"
+        lines.append(
+            f"| {proof.variant} | {proof.model_bytes / 1000:.1f} "
+            f"| {proof.compressed_bytes / 1000:.1f} | {dtypes} "
+            f"| {proof.zero_fraction:.1%} | {proof.agreement:.1%} "
+            f"| {proof.largest_difference:.3f} | {runs} | {proof.spread:.2g} {unit} |"
+        )
+    return "\n".join(lines)

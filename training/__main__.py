@@ -1,0 +1,139 @@
+"""The training stage's command line: ``python -m training VERB``."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+
+from edge_ser.errors import EdgeSerError
+from training import config as configs
+from training import report
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def _train(args: argparse.Namespace) -> int:
+    from training import stages
+
+    config = configs.load(args.config)
+    features = stages.load_features(config, args.data, args.out.parent / "cache")
+    run = stages.train_run(
+        config,
+        features,
+        args.data,
+        args.out,
+        seed=args.seed,
+        fold=args.fold,
+        validation_speakers=args.validation_speakers,
+    )
+    print(f"{run.folder}: trained on {len(run.clips)} clips, seed {run.seed}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from training import evaluate
+
+    config = configs.load(args.config)
+    evaluate.evaluate(
+        config,
+        args.data,
+        args.out,
+        seeds=args.seeds,
+        folds=args.folds,
+        jobs=args.jobs,
+        results=args.results,
+    )
+    if not args.folds:
+        _print_report(args.results / config.name)
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    folders = args.results or sorted(
+        path.parent for path in RESULTS.glob("*/predictions.csv")
+    )
+    for folder in folders:
+        _print_report(folder)
+    return 0
+
+
+def _print_report(folder: pathlib.Path) -> None:
+    labels, rows = report.read_predictions(folder / "predictions.csv")
+    protocol = configs.json_protocol(folder / "config.json")
+    table = report.figures_table(rows, protocol)
+    print(report.markdown(folder.name, table), end="\n\n")
+    last = table[-1]["variant"]
+    print(f"{last}, percent of each class:\n")
+    print(report.confusion_markdown(report.by_variant(rows)[last], labels), end="\n\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Train emotion models and measure them on unseen speakers.",
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        sub.set_defaults(function=function)
+        return sub
+
+    def common(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--config", type=pathlib.Path, required=True)
+        sub.add_argument(
+            "--data", type=pathlib.Path, required=True, help="folder of the corpora"
+        )
+        sub.add_argument(
+            "--out", type=pathlib.Path, required=True, help="run folder to write"
+        )
+
+    sub = verb("train", _train, "train one model")
+    common(sub)
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--fold", type=int, help="leave out this fold's test speakers (default: none)"
+    )
+    sub.add_argument(
+        "--validation-speakers",
+        nargs="*",
+        default=[],
+        metavar="CORPUS/SPEAKER",
+        help="keep these out of training and watch them",
+    )
+
+    sub = verb("evaluate", _evaluate, "train and score the folds of the protocol")
+    common(sub)
+    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    sub.add_argument("--folds", type=int, nargs="+", help="a part, for a trial")
+    sub.add_argument("--jobs", type=int, default=1, help="folds at the same time")
+    sub.add_argument("--results", type=pathlib.Path, default=RESULTS)
+
+    sub = verb("report", _report, "print published figures from saved predictions")
+    sub.add_argument("results", type=pathlib.Path, nargs="*", help="results folders")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a verb; returns its exit code."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        code: int = args.function(args)
+        return code
+    except EdgeSerError as error:
+        if args.debug:
+            raise
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if args.debug:
+            raise
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

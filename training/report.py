@@ -1,0 +1,159 @@
+"""Published tables, recomputed from the saved predictions alone."""
+
+from __future__ import annotations
+
+import csv
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from training.errors import RunError
+from training.metrics import (
+    Interval,
+    Scored,
+    confusion,
+    intervals,
+    paired_difference,
+)
+
+Rows = list[dict[str, str]]
+
+_FIXED = ["corpus", "clip", "speaker", "fold", "seed", "variant", "label", "predicted"]
+REFERENCE = "keras"
+
+
+def write_predictions(
+    path: pathlib.Path, rows: Iterable[dict[str, Any]], labels: Sequence[str]
+) -> None:
+    """Save predictions, a row a clip and variant."""
+    columns = [*_FIXED, *(f"p_{label}" for label in labels)]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_predictions(path: pathlib.Path) -> tuple[tuple[str, ...], Rows]:
+    """Labels, in the model's order, and the rows of a prediction file.
+
+    Raises:
+        RunError: missing, or without the columns of a prediction file.
+    """
+    try:
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            columns = list(reader.fieldnames or [])
+            rows = list(reader)
+    except FileNotFoundError as error:
+        raise RunError(f"{path}: no predictions") from error
+    if columns[: len(_FIXED)] != _FIXED:
+        raise RunError(f"{path}: not a prediction file; columns {columns}")
+    return tuple(c.removeprefix("p_") for c in columns[len(_FIXED) :]), rows
+
+
+def by_variant(rows: Rows) -> dict[str, Rows]:
+    """Rows of each variant, sorted by seed and clip, so that variants pair up."""
+    groups: dict[str, Rows] = {}
+    for row in sorted(rows, key=lambda r: (r["seed"], r["corpus"], r["clip"])):
+        groups.setdefault(row["variant"], []).append(row)
+    return groups
+
+
+def scored(rows: Rows) -> Scored:
+    """Rows of one variant as arrays."""
+    names = sorted({r["label"] for r in rows} | {r["predicted"] for r in rows})
+    codes = {name: code for code, name in enumerate(names)}
+    return Scored(
+        np.array([codes[r["label"]] for r in rows]),
+        np.array([codes[r["predicted"]] for r in rows]),
+        np.array([f"{r['corpus']}/{r['speaker']}" for r in rows]),
+    )
+
+
+def figures(rows: Rows) -> dict[str, Interval]:
+    """UA and WA of one variant, all folds and seeds pooled, with their intervals.
+
+    Speakers are drawn together with all their seeds.
+    """
+    return intervals(scored(rows))
+
+
+def seed_figures(rows: Rows) -> dict[str, list[float]]:
+    """UA and WA of one variant, seed by seed, over all folds' pooled predictions."""
+    values: dict[str, list[float]] = {"UA": [], "WA": []}
+    for seed in sorted({row["seed"] for row in rows}):
+        one = intervals(scored([r for r in rows if r["seed"] == seed]), repeats=2)
+        for name, interval in one.items():
+            values[name].append(interval.value)
+    return values
+
+
+def figures_table(rows: Rows, protocol: str) -> list[dict[str, Any]]:
+    """The headline figures of every variant, as JSON values."""
+    table = []
+    groups = by_variant(rows)
+    for variant, of_variant in groups.items():
+        both = figures(of_variant)
+        seeds = seed_figures(of_variant)
+        row: dict[str, Any] = {"protocol": protocol, "variant": variant}
+        for name, interval in both.items():
+            key = name.lower()
+            row[key] = round(float(np.mean(seeds[name])), 4)
+            row[f"{key}_std"] = round(float(np.std(seeds[name])), 4)
+            row[f"{key}_95"] = [round(interval.low, 4), round(interval.high, 4)]
+        row["seeds"] = len(seeds["UA"])
+        row["clips"] = len({(r["corpus"], r["clip"]) for r in of_variant})
+        if variant != REFERENCE and REFERENCE in groups:
+            loss = paired_difference(scored(groups[REFERENCE]), scored(of_variant))
+            row["ua_minus_keras"] = round(loss.value, 4)
+            row["ua_minus_keras_95"] = [round(loss.low, 4), round(loss.high, 4)]
+        table.append(row)
+    return table
+
+
+def markdown(name: str, table: Sequence[dict[str, Any]]) -> str:
+    """The headline table of one configuration."""
+
+    def percent(row: dict[str, Any], key: str) -> str:
+        low, high = (100 * v for v in row[f"{key}_95"])
+        spread = f" ± {100 * row[f'{key}_std']:.1f}" if row["seeds"] > 1 else ""
+        return f"{100 * row[key]:.1f}{spread} [{low:.1f}, {high:.1f}]"
+
+    lines = [
+        f"{name}, {table[0]['protocol']} folds, {table[0]['clips']} clips, "
+        f"{table[0]['seeds']} seed(s); percent with 95 % intervals over speakers",
+        "",
+        "| variant | UA | WA | UA against float, paired |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in table:
+        loss = ""
+        if "ua_minus_keras" in row:
+            low, high = (100 * v for v in row["ua_minus_keras_95"])
+            loss = f"{100 * row['ua_minus_keras']:+.1f} [{low:+.1f}, {high:+.1f}]"
+        lines.append(
+            f"| {row['variant']} | {percent(row, 'ua')} | {percent(row, 'wa')} "
+            f"| {loss} |"
+        )
+    return "\n".join(lines)
+
+
+def confusion_markdown(rows: Rows, labels: Sequence[str]) -> str:
+    """Row-normalised confusion matrix of one variant, percent."""
+    codes = {label: code for code, label in enumerate(labels)}
+    counts = confusion(
+        np.array([codes[r["label"]] for r in rows]),
+        np.array([codes[r["predicted"]] for r in rows]),
+        labels,
+    )
+    lines = [
+        "| said \\ heard | " + " | ".join(labels) + " |",
+        "| --- " * (len(labels) + 1) + "|",
+    ]
+    for label, row in zip(labels, counts, strict=True):
+        if row.sum():
+            cells = " | ".join(f"{100 * n / row.sum():.0f}" for n in row)
+            lines.append(f"| {label} | {cells} |")
+    return "\n".join(lines)

@@ -1,0 +1,144 @@
+"""A run folder: what one training leaves behind.
+
+``run.json`` (config, seed, fold, FeatureSpec with statistics, clips), ``model.keras``,
+``history.csv`` and ``learning-curve.png``; conversion adds ``pruned.keras``. A run is
+complete once ``run.json`` is there: it is written last.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from edge_ser.features import FeatureSpec
+from training.config import Config, parse
+from training.corpora import Clip
+from training.errors import RunError
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished training."""
+
+    folder: pathlib.Path
+    config: Config
+    seed: int
+    fold: int | None
+    """None trained on every speaker."""
+    spec: FeatureSpec
+    data: pathlib.Path
+    """Where the corpora lay."""
+    clips: frozenset[str]
+    """``corpus/name`` of every training clip."""
+
+    def model(self, name: str = "model") -> Any:
+        """The Keras model, or ``pruned``."""
+        from training.keras import tf_keras
+
+        return tf_keras.models.load_model(self.folder / f"{name}.keras", compile=False)
+
+    def trained_on(self, clip: Clip) -> bool:
+        """Whether the clip was a training clip."""
+        return clip_key(clip) in self.clips
+
+
+def clip_key(clip: Clip) -> str:
+    """``corpus/name``."""
+    return f"{clip.corpus}/{clip.name}"
+
+
+def load(folder: pathlib.Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        RunError: it holds no finished run.
+    """
+    try:
+        values = json.loads((folder / "run.json").read_text())
+        return Run(
+            folder=folder,
+            config=parse(values["config"]),
+            seed=values["seed"],
+            fold=values["fold"],
+            spec=FeatureSpec.from_dict(values["features"]),
+            data=pathlib.Path(values["data"]),
+            clips=frozenset(values["clips"]),
+        )
+    except FileNotFoundError as error:
+        raise RunError(f"{folder} holds no finished run (no run.json)") from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RunError(f"{folder}/run.json is damaged: {error}") from error
+
+
+def save(
+    folder: pathlib.Path,
+    *,
+    model: Any,
+    config: Config,
+    seed: int,
+    fold: int | None,
+    spec: FeatureSpec,
+    data: pathlib.Path,
+    clips: Sequence[Clip],
+    history: Sequence[dict[str, float]],
+) -> Run:
+    """Write a run folder; ``run.json`` comes last, so a partial one is no run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / "model.keras")
+    columns = sorted({key for row in history for key in row}, key=_history_order)
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(history)
+    draw_learning_curve(history, folder / "learning-curve.png")
+    values = {
+        "config": config.to_dict(),
+        "config_digest": config.digest,
+        "seed": seed,
+        "fold": fold,
+        "features": spec.to_dict(),
+        "data": str(data.resolve()),
+        "clips": [clip_key(clip) for clip in clips],
+    }
+    partial = folder / ".run.json.partial"
+    partial.write_text(json.dumps(values, indent=1))
+    os.replace(partial, folder / "run.json")
+    return load(folder)
+
+
+def _history_order(column: str) -> tuple[bool, str]:
+    return (column != "epoch", column)
+
+
+def draw_learning_curve(
+    history: Sequence[dict[str, float]], path: pathlib.Path
+) -> None:
+    """Loss and accuracy by epoch, validation (other speakers) where it was taken."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
+        for column, label in (
+            (quantity, "training (augmented)"),
+            (f"validation_{quantity}", "validation speakers"),
+        ):
+            rows = [row for row in history if column in row]
+            if rows:
+                axis.plot(
+                    [row["epoch"] for row in rows],
+                    [row[column] for row in rows],
+                    label=label,
+                )
+        axis.set(xlabel="epoch", ylabel=quantity)
+        axis.grid(alpha=0.3)
+        axis.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+    pyplot.close(figure)

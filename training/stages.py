@@ -1,0 +1,237 @@
+"""What the commands join: data, training, pruning, bundles."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import edge_ser
+from conversion.bundles import VARIANTS, write_bundles
+from conversion.prune import prune
+from edge_ser.bundle import Card
+from training import protocol as protocols
+from training import runs
+from training.config import Config
+from training.corpora import ADAPTERS, Clip, find_clips
+from training.dataset import FeatureSet, extract
+from training.errors import ProtocolError
+from training.train import clip_windows, fit, train, unfitted_spec
+
+Float32 = npt.NDArray[np.float32]
+
+INTENDED_USE = (
+    "Coarse vocal emotion of one adult speaker near a microphone, for hobby, research "
+    "and assistive devices that their users control. Acted speech taught it: its "
+    "answers are guesses about how a voice sounds, not about what a person feels. Not "
+    "for decisions about people. Emotion recognition at work and in schools is banned "
+    "in the EU (AI Act, article 5) and regulated elsewhere."
+)
+CALIBRATION_CLIPS = 256
+
+
+def usable_clips(config: Config, data: pathlib.Path) -> list[Clip]:
+    """The corpora's clips whose emotion is one of the config's labels."""
+    clips = find_clips(data, config.corpora)
+    return [clip for clip in clips if clip.emotion in config.labels]
+
+
+def load_features(
+    config: Config, data: pathlib.Path, cache: pathlib.Path
+) -> FeatureSet:
+    """Static features of every usable clip, free of duplicates."""
+    spec = unfitted_spec(config.features)
+    return extract(usable_clips(config, data), spec, cache)
+
+
+def split(
+    features: FeatureSet, config: Config, fold: int | None
+) -> tuple[FeatureSet, FeatureSet]:
+    """Training and test clips of a fold; None trains on all and tests on none.
+
+    Raises:
+        ProtocolError: an unknown fold or speaker, or a leak.
+    """
+    clips = features.clips
+    if fold is None:
+        return features, features.subset([])
+    protocol = protocols.load(config.protocol, clips)
+    if fold not in protocol.test_speakers:
+        raise ProtocolError(
+            f"{protocol.name} has no fold {fold}; valid: "
+            f"{', '.join(map(str, protocol.test_speakers))}"
+        )
+    learn = [i for i, c in enumerate(clips) if not protocol.is_test_speaker(c, fold)]
+    test = [i for i, c in enumerate(clips) if protocol.is_test(c, fold)]
+    learned, tested = features.subset(learn), features.subset(test)
+    protocols.assert_strangers(learned.clips, tested.clips)
+    return learned, tested
+
+
+def hold_out(
+    features: FeatureSet, speakers: Sequence[str]
+) -> tuple[FeatureSet, FeatureSet | None]:
+    """Take validation speakers (``corpus/speaker``) out of the training clips.
+
+    Raises:
+        ProtocolError: no clip of a speaker.
+    """
+    if not speakers:
+        return features, None
+    present = {clip.speaker_key for clip in features.clips}
+    missing = sorted(set(speakers) - present)
+    if missing:
+        raise ProtocolError(
+            f"no training clip of validation speaker {', '.join(missing)}"
+        )
+    chosen = [clip.speaker_key in speakers for clip in features.clips]
+    keep = [i for i, out in enumerate(chosen) if not out]
+    held = [i for i, out in enumerate(chosen) if out]
+    return features.subset(keep), features.subset(held)
+
+
+def train_run(
+    config: Config,
+    features: FeatureSet,
+    data: pathlib.Path,
+    folder: pathlib.Path,
+    *,
+    seed: int,
+    fold: int | None,
+    validation_speakers: Sequence[str] = (),
+) -> runs.Run:
+    """Train one model and write its run folder."""
+    learned, tested = split(features, config, fold)
+    learned, validation = hold_out(learned, validation_speakers)
+    model, spec, history = train(learned, config, seed, validation)
+    protocols.assert_strangers(learned.clips, tested.clips)
+    return runs.save(
+        folder,
+        model=model,
+        config=config,
+        seed=seed,
+        fold=fold,
+        spec=spec,
+        data=data,
+        clips=learned.clips,
+        history=history,
+    )
+
+
+def training_features(run: runs.Run, features: FeatureSet) -> FeatureSet:
+    """The run's own training clips, under its fitted spec."""
+    kept = [i for i, clip in enumerate(features.clips) if run.trained_on(clip)]
+    return features.subset(kept).with_spec(run.spec)
+
+
+def pruned_model(run: runs.Run, learned: FeatureSet) -> Any:
+    """The run's pruned model: made and fine-tuned once, then kept in its folder."""
+    kept = run.folder / "pruned.keras"
+    if kept.exists():
+        return run.model("pruned")
+    recipe = run.config.recipe
+
+    def fine_tune(model: Any, callbacks: tuple[Any, ...]) -> None:
+        fit(
+            model,
+            learned,
+            run.config,
+            run.seed + 1000,
+            epochs=recipe.prune_epochs,
+            learning_rate=recipe.prune_learning_rate,
+            callbacks=callbacks,
+        )
+
+    pruned = prune(run.model(), recipe.prune_sparsity, fine_tune)
+    partial = run.folder / "partial-pruned.keras"
+    pruned.save(partial)
+    partial.replace(kept)
+    return pruned
+
+
+def calibration_windows(
+    learned: FeatureSet, hop_frames: int, seed: int
+) -> tuple[Float32, list[str]]:
+    """Windows that show the quantizer what to expect, and the clips they are from.
+
+    Training clips only, spread evenly over corpora and labels; one window each.
+    """
+    random = np.random.default_rng(seed)
+    groups: dict[tuple[str, str], list[int]] = {}
+    for index in random.permutation(len(learned.clips)):
+        clip = learned.clips[index]
+        groups.setdefault((clip.corpus, clip.emotion), []).append(int(index))
+    chosen: list[int] = []
+    while len(chosen) < CALIBRATION_CLIPS and any(groups.values()):
+        for key in sorted(groups):
+            if groups[key] and len(chosen) < CALIBRATION_CLIPS:
+                chosen.append(groups[key].pop())
+    windows = []
+    for index in chosen:
+        of_clip = clip_windows(learned, index, hop_frames)
+        windows.append(of_clip[random.integers(len(of_clip))])
+    names = [runs.clip_key(learned.clips[index]) for index in chosen]
+    return np.stack(windows), names
+
+
+def card_of(run: runs.Run, learned: FeatureSet) -> Card:
+    """The card of the run's bundles, with the figures of its configuration if any."""
+    data = []
+    for corpus in run.config.corpora:
+        clips = [clip for clip in learned.clips if clip.corpus == corpus]
+        data.append(
+            {
+                "corpus": corpus,
+                "clips": len(clips),
+                "speakers": len({clip.speaker for clip in clips}),
+                "licence": ADAPTERS[corpus].LICENCE,
+            }
+        )
+    licences = {entry["licence"] for entry in data}
+    return Card(
+        name=f"edge-ser-{run.config.name}",
+        version=edge_ser.__version__,
+        labels=run.config.labels,
+        features=run.spec,
+        hop_frames=run.config.hop_frames,
+        quantization="",
+        training_data=tuple(data),
+        measured=measured_figures(run.config) if run.fold is None else (),
+        intended_use=INTENDED_USE,
+        licence=(
+            "CC0-1.0"
+            if licences == {"CC0 1.0"}
+            else "non-commercial: trained on corpora under "
+            + "; ".join(sorted(licences))
+        ),
+    )
+
+
+def results_folder(config: Config) -> pathlib.Path:
+    """Where the committed evidence of a configuration lies."""
+    return pathlib.Path(__file__).parent / "results" / config.name
+
+
+def measured_figures(config: Config) -> tuple[dict[str, Any], ...]:
+    """What ``evaluate`` found for this configuration, for the card."""
+    file = results_folder(config) / "figures.json"
+    return tuple(json.loads(file.read_text())) if file.exists() else ()
+
+
+def convert_run(
+    run: runs.Run,
+    features: FeatureSet,
+    out: pathlib.Path,
+    variants: Sequence[str] = VARIANTS,
+) -> dict[str, pathlib.Path]:
+    """Bundles of a run; pruning and fine-tuning it first if a variant asks for it."""
+    learned = training_features(run, features)
+    models = {"dense": run.model()}
+    if any(variant.endswith("pruned") for variant in variants):
+        models["pruned"] = pruned_model(run, learned)
+    windows, names = calibration_windows(learned, run.config.hop_frames, run.seed)
+    return write_bundles(out, card_of(run, learned), models, windows, names, variants)
