@@ -96,6 +96,34 @@ def quantize(
     return quantized
 
 
+# What `--delegate` calls by name, and the library that the dynamic linker looks for.
+DELEGATES = {"edgetpu": "libedgetpu.so.1"}
+
+
+def _load_delegate(runtime: str, module: Any, name: str) -> Any:
+    """A delegate of the runtime, from a name in `DELEGATES` or a library's path."""
+    library = DELEGATES.get(name, name)
+    if name not in DELEGATES and ".so" not in name:
+        raise ConfigError(
+            f"unknown delegate {name!r}; valid: {', '.join(DELEGATES)}, or the path of "
+            "a delegate's library (.so)"
+        )
+    holder = module.experimental if runtime == "tensorflow" else module
+    try:
+        return holder.load_delegate(library)
+    except OSError as error:
+        raise InterpreterError(
+            f"delegate {name}: the library {library} cannot be loaded ({error}); "
+            "install it, or leave the delegate out to run on the CPU"
+        ) from error
+    except (ValueError, RuntimeError) as error:
+        detail = str(error).strip().splitlines()[0] if str(error).strip() else "refused"
+        raise InterpreterError(
+            f"delegate {name}: {library} finds no device it can use ({detail}); "
+            "plug it in and check its permissions, or leave the delegate out"
+        ) from error
+
+
 class Interpreter:
     """A loaded model: one float window in, one vector of logits out.
 
@@ -104,29 +132,50 @@ class Interpreter:
     Args:
         model: the TFLite flatbuffer.
         runtime: a name out of `RUNTIMES`, or None for the first that works.
-        threads: of the runtime.
+        threads: of the runtime, 1 to 64.
+        delegate: a name in `DELEGATES`, or the path of a TFLite delegate's library.
 
     Raises:
         BundleError: the runtime refuses the model, or it has not one input and output.
-        ConfigError, InterpreterError: see `choose_runtime`.
+        ConfigError: an unknown runtime or delegate, or threads out of range.
+        InterpreterError: see `choose_runtime`; or the delegate's library is missing, or
+            finds no device.
     """
 
     def __init__(
-        self, model: bytes, *, runtime: str | None = None, threads: int = 1
+        self,
+        model: bytes,
+        *,
+        runtime: str | None = None,
+        threads: int = 1,
+        delegate: str | None = None,
     ) -> None:
+        if not 1 <= threads <= 64:
+            raise ConfigError(f"threads is {threads}; valid: 1 to 64")
         self.runtime, module = choose_runtime(runtime)
-        self.threads = threads
+        self.threads, self.delegate = threads, delegate
+        delegates = []
+        if delegate is not None:
+            delegates.append(_load_delegate(self.runtime, module, delegate))
         # The runtimes read the model in place: it must outlive the interpreter.
         self._model = model
         try:
             self._interpreter = module.Interpreter(
-                model_content=model, num_threads=threads
+                model_content=model,
+                num_threads=threads,
+                experimental_delegates=delegates or None,
             )
             self._interpreter.allocate_tensors()
             inputs = self._interpreter.get_input_details()
             outputs = self._interpreter.get_output_details()
         except (RuntimeError, ValueError) as error:
-            raise BundleError(f"{self.runtime} refuses the model: {error}") from error
+            if "edgetpu-custom-op" in str(error):
+                raise BundleError(
+                    "the model is compiled for the Edge TPU: choose the delegate "
+                    "edgetpu, or a model that is not"
+                ) from error
+            lines = " ".join(str(error).split())
+            raise BundleError(f"{self.runtime} refuses the model: {lines}") from error
         if len(inputs) != 1 or len(outputs) != 1:
             raise BundleError(
                 f"the model has {len(inputs)} inputs and {len(outputs)} outputs; "
