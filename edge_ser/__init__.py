@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from edge_ser.bundle import Bundle, Card
 from edge_ser.classifier import Classifier, Prediction, Stream
 from edge_ser.decision import Decider, Decision, DecisionSettings
@@ -18,8 +21,19 @@ from edge_ser.errors import (
     EdgeSerError,
     InterpreterError,
     MicrophoneError,
+    SinkError,
 )
 from edge_ser.features import FeatureSpec, FeatureStream, log_mel, mfcc
+
+if TYPE_CHECKING:
+    from edge_ser.audio.file import FileSource
+    from edge_ser.audio.microphone import MicrophoneSource
+    from edge_ser.audio.pipe import PipeSource
+    from edge_ser.audio.source import Source
+    from edge_ser.event import Event
+    from edge_ser.listener import Listener
+    from edge_ser.sinks.jsonlines import JsonLinesSink
+    from edge_ser.sinks.sink import Sink
 
 __version__ = "0.1.0"
 
@@ -34,13 +48,43 @@ __all__ = [
     "Decision",
     "DecisionSettings",
     "EdgeSerError",
+    "Event",
     "FeatureSpec",
     "FeatureStream",
+    "FileSource",
     "InterpreterError",
+    "JsonLinesSink",
+    "Listener",
     "MicrophoneError",
+    "MicrophoneSource",
+    "PipeSource",
     "Prediction",
+    "Sink",
+    "SinkError",
+    "Source",
     "Stream",
     "__version__",
     "log_mel",
     "mfcc",
 ]
+
+# What only a listener needs is loaded when it is asked for: a program that embeds the
+# classifier pays for nothing else.
+_LAZY = {
+    "Event": "edge_ser.event",
+    "FileSource": "edge_ser.audio.file",
+    "JsonLinesSink": "edge_ser.sinks.jsonlines",
+    "Listener": "edge_ser.listener",
+    "MicrophoneSource": "edge_ser.audio.microphone",
+    "PipeSource": "edge_ser.audio.pipe",
+    "Sink": "edge_ser.sinks.sink",
+    "Source": "edge_ser.audio.source",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'edge_ser' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value

@@ -114,15 +114,16 @@ class Decider:
         elif self._speech_since_s is None:
             return None
         elif time_s - self._last_speech_s >= self.settings.idle_after_s:
-            return self._end(time_s)
+            return self.end()
         if probabilities is None or not speech:
             return None
         self._smooth(probabilities, time_s)
         return self._decide(time_s)
 
-    def _end(self, time_s: float) -> Decision | None:
-        assert self._speech_since_s is not None
-        duration_s = self._last_speech_s - self._speech_since_s
+    def end(self) -> Decision | None:
+        """The utterance is over, or the audio: ``idle``, unless it was so already."""
+        since_s = self._speech_since_s
+        duration_s = 0.0 if since_s is None else self._last_speech_s - since_s
         was, self.state = self.state, IDLE
         self._forget()
         return None if was == IDLE else Decision(IDLE, 0.0, {}, duration_s)

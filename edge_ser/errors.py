@@ -40,3 +40,9 @@ class MicrophoneError(EdgeSerError):
     """No usable microphone: missing, busy, or gone while it was read."""
 
     exit_code = 5
+
+
+class SinkError(EdgeSerError):
+    """An event could not be delivered to one of the places it should go to."""
+
+    exit_code = 1

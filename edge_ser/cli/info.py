@@ -1,0 +1,77 @@
+"""What a model file says of itself.
+
+Examples:
+  edge-ser info                 the built-in model
+  edge-ser info my.tflite
+  edge-ser info --json my.tflite | jq .measured
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+import textwrap
+from typing import Any
+
+from edge_ser import bundle as bundles
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "bundle", nargs="?", metavar="BUNDLE", help="default: the built-in model"
+    )
+    parser.add_argument("--json", action="store_true", help="the whole card as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the card."""
+    bundle = bundles.read(arguments.bundle)
+    path = str(arguments.bundle or bundles.default_path())
+    if arguments.json:
+        card = dataclasses.asdict(bundle.card)
+        card |= {
+            "path": path,
+            "sha256": bundle.sha256,
+            "model_bytes": len(bundle.model),
+        }
+        print(json.dumps(card, ensure_ascii=False))
+        return 0
+    width = max(60, min(100, shutil.get_terminal_size().columns))
+    for title, text in _rows(path, bundle):
+        lines = textwrap.wrap(text, width - 16) or ["-"]
+        print(f"{title:16}{lines[0]}")
+        for line in lines[1:]:
+            print(" " * 16 + line)
+    return 0
+
+
+def _rows(path: str, bundle: bundles.Bundle) -> list[tuple[str, str]]:
+    card = bundle.card
+    spec = card.features
+    kind = f"{spec.n_mels} log-mel bands"
+    if spec.n_mfcc is not None:
+        kind = f"{spec.n_mfcc} MFCC of {spec.n_mels} mel bands"
+    rows = [
+        ("model", card.title),
+        ("file", path),
+        ("size", f"{len(bundle.model):,} bytes, {card.quantization}"),
+        ("sha256", bundle.sha256),
+        ("labels", ", ".join(card.labels)),
+        ("hears", f"{kind}, {spec.sample_rate_hz} Hz"),
+        ("window", f"{card.window_s:.2f} s, every {card.hop_s:.2f} s"),
+    ]
+    rows += [("measured", _pairs(figure)) for figure in card.measured]
+    rows += [("trained on", _pairs(corpus)) for corpus in card.training_data]
+    rows += [("intended use", card.intended_use), ("licence", card.licence)]
+    return rows
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    """A card's free-form object in one line."""
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in values.items()
+    )

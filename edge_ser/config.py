@@ -1,0 +1,228 @@
+"""Settings of the listener: a TOML file, then EDGE_SER_* variables, then flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import pathlib
+import socket
+import tomllib
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from edge_ser.decision import DecisionSettings
+from edge_ser.errors import ConfigError
+from edge_ser.vad import GateSettings
+
+DEFAULT_PATH = pathlib.Path("/etc/edge-ser/config.toml")
+_PREFIX = "EDGE_SER_"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """Where sound comes from; at most one of the three."""
+
+    microphone: str | None = None
+    """Index, or words of the name; none of the three: the default microphone."""
+    file: str | None = None
+    pipe: str | None = None
+    """A FIFO, a Unix socket, or ``-`` for standard input: raw s16le."""
+    rate_hz: int = 16000
+    """Of the pipe."""
+    channels: int = 1
+    """Of the pipe."""
+    real_time: bool = False
+    """Play the file at the pace of time."""
+    wait: bool = False
+    """Start without a microphone, and wait for one."""
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("microphone", "file", "pipe") if getattr(self, name)]
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} are both given; choose one")
+        if not 1 <= self.channels <= 64:
+            raise ConfigError(f"channels is {self.channels}; valid: 1 to 64")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that `edge-ser listen` can be told."""
+
+    model: str | None = None
+    """Path of a bundle; none: the one that ships with the package."""
+    device_name: str = dataclasses.field(default_factory=socket.gethostname)
+    """What events call this listener."""
+    source: SourceSettings = dataclasses.field(default_factory=SourceSettings)
+    gate: GateSettings = dataclasses.field(default_factory=GateSettings)
+    decision: DecisionSettings = dataclasses.field(default_factory=DecisionSettings)
+
+
+def load(
+    path: str | os.PathLike[str] | None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, Any],
+) -> Config:
+    """The settings of a file, overridden by the environment, overridden by flags.
+
+    Args:
+        path: TOML; None is `DEFAULT_PATH` if it exists.
+        environment: ``EDGE_SER_`` and the key in capitals, its table before it:
+            ``EDGE_SER_SOURCE_MICROPHONE=usb``.
+        flags: by dotted key (``source.microphone``); None leaves a setting alone.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown key, a wrong type or value.
+    """
+    tree = _read_file(path)
+    defaults = _keys(Config)
+    tree = _check(tree, Config, "", str(path or DEFAULT_PATH))
+    for name, text in environment.items():
+        if name.startswith(_PREFIX):
+            dotted = _variable_key(name, defaults)
+            if dotted is not None:
+                value = _parse(text, defaults[dotted], name)
+                _set(tree, dotted, value)
+    for dotted, value in flags.items():
+        if value is not None:
+            _set(tree, dotted, value)
+    config = _build(Config, tree)
+    assert isinstance(config, Config)
+    return config
+
+
+def _read_file(path: str | os.PathLike[str] | None) -> dict[str, Any]:
+    file = pathlib.Path(path) if path is not None else DEFAULT_PATH
+    if path is None and not file.exists():
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from error
+
+
+def _tables(kind: Any) -> dict[str, tuple[Any, bool]]:
+    """Fields of a settings class: type, and whether it is a table."""
+    hints = typing.get_type_hints(kind)
+    return {
+        field.name: (hints[field.name], dataclasses.is_dataclass(hints[field.name]))
+        for field in dataclasses.fields(kind)
+    }
+
+
+def _keys(kind: Any, prefix: str = "") -> dict[str, Any]:
+    """Every dotted key with its type."""
+    keys: dict[str, Any] = {}
+    for name, (hint, is_table) in _tables(kind).items():
+        if is_table:
+            keys.update(_keys(hint, f"{prefix}{name}."))
+        else:
+            keys[prefix + name] = hint
+    return keys
+
+
+def _nearest(name: str, valid: list[str]) -> str:
+    close = difflib.get_close_matches(name, valid, 1, 0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"valid: {', '.join(valid)}"
+
+
+def _check(tree: dict[str, Any], kind: Any, prefix: str, file: str) -> dict[str, Any]:
+    """A copy of the tree whose keys are known and whose values have their types."""
+    fields = _tables(kind)
+    checked = {}
+    for name, value in tree.items():
+        if name not in fields:
+            # A key in the wrong table is as likely as a typing error.
+            everywhere = [key for key in _keys(Config) if key.split(".")[-1] == name]
+            hint = (
+                f"did you mean {everywhere[0]!r}?"
+                if everywhere
+                else _nearest(prefix + name, [prefix + key for key in fields])
+            )
+            raise ConfigError(f"{file}: unknown key {prefix + name!r}; {hint}")
+        hint_type, is_table = fields[name]
+        if is_table:
+            if not isinstance(value, dict):
+                raise ConfigError(f"{file}: {prefix + name} is a table: [{name}]")
+            checked[name] = _check(value, hint_type, f"{prefix}{name}.", file)
+        else:
+            checked[name] = _typed(value, hint_type, f"{file}: {prefix + name}")
+    return checked
+
+
+def _typed(value: Any, hint: Any, what: str) -> Any:
+    kinds = [kind for kind in typing.get_args(hint) or (hint,)]
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list) or not all(
+            isinstance(each, str) for each in value
+        ):
+            raise ConfigError(f"{what} is {value!r}; valid: a list of strings")
+        return tuple(value)
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if str in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)  # microphone = 3
+    if not isinstance(value, tuple(kinds)) or (
+        isinstance(value, bool) and bool not in kinds
+    ):
+        names = " or ".join(
+            {str: "text", int: "a whole number", float: "a number", bool: "true/false"}[
+                kind
+            ]
+            for kind in kinds
+            if kind is not type(None)
+        )
+        raise ConfigError(f"{what} is {value!r}; valid: {names}")
+    return value
+
+
+def _variable_key(name: str, keys: Mapping[str, Any]) -> str | None:
+    by_variable = {key.replace(".", "_").upper(): key for key in keys}
+    rest = name.removeprefix(_PREFIX)
+    if rest in by_variable:
+        return by_variable[rest]
+    # Other programs may use the prefix too; what is nearly right is an error.
+    close = difflib.get_close_matches(rest, by_variable, 1, 0.75)
+    if close:
+        raise ConfigError(f"unknown variable {name}; did you mean {_PREFIX}{close[0]}?")
+    return None
+
+
+def _parse(text: str, hint: Any, name: str) -> Any:
+    kinds = typing.get_args(hint) or (hint,)
+    if typing.get_origin(hint) is tuple:
+        return tuple(text.split())
+    if bool in kinds:
+        words = {"1": True, "true": True, "yes": True, "on": True}
+        words |= {"0": False, "false": False, "no": False, "off": False}
+        if text.lower() not in words:
+            raise ConfigError(f"{name} is {text!r}; valid: true or false")
+        return words[text.lower()]
+    for kind, valid in ((int, "a whole number"), (float, "a number")):
+        if kind in kinds:
+            try:
+                return kind(text)
+            except ValueError as error:
+                raise ConfigError(f"{name} is {text!r}; valid: {valid}") from error
+    return text
+
+
+def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    *tables, name = dotted.split(".")
+    for table in tables:
+        tree = tree.setdefault(table, {})
+    tree[name] = value
+
+
+def _build(kind: Any, tree: dict[str, Any]) -> Any:
+    values = {
+        name: _build(hint, tree[name]) if is_table else tree[name]
+        for name, (hint, is_table) in _tables(kind).items()
+        if name in tree
+    }
+    return kind(**values)

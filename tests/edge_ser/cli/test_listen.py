@@ -1,0 +1,90 @@
+import json
+import os
+import threading
+
+import pytest
+from voice import voice
+
+HEARD = ["low", "idle", "high", "idle"]
+
+
+def test_events_of_a_file(run, model, recording):
+    answer = run(
+        "listen", "--model", model, "--file", recording, "--json", "--device-name", "k"
+    )
+    assert answer.code == 0
+    events = [json.loads(line) for line in answer.out.splitlines()]
+    assert [event["label"] for event in events] == HEARD
+    assert list(events[0]) == [
+        "time",
+        "label",
+        "confidence",
+        "probabilities",
+        "duration_s",
+        "device",
+        "model",
+    ]
+    assert (events[0]["device"], events[0]["model"]) == ("k", "tiny 1")
+    assert events[0]["time"].endswith("Z")
+
+
+def test_readable_lines(run, model, recording):
+    answer = run("listen", "--model", model, "--file", recording)
+    assert [line.split()[1] for line in answer.out.splitlines()] == HEARD
+    assert "\033" not in answer.out
+
+
+def test_standard_input(model, recording, run_process):
+    raw = recording.read_bytes()[44:]
+    done = run_process("listen", "--model", model, "--pipe", "-", "--json", input=raw)
+    assert done.returncode == 0, done.stderr
+    labels = [json.loads(line)["label"] for line in done.stdout.splitlines()]
+    assert labels == HEARD
+
+
+def test_fifo_at_another_rate(run, model, tmp_path):
+    from edge_ser.resample import resample
+
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    samples = resample(voice(320, 3), 16000, 48000)
+
+    def write() -> None:
+        with open(fifo, "wb") as file:
+            file.write((samples * 32767).astype("<i2").tobytes())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    answer = run(
+        *("listen", "--model", model, "--pipe", fifo, "--rate", "48000", "--json")
+    )
+    writer.join()
+    labels = [json.loads(line)["label"] for line in answer.out.splitlines()]
+    assert labels == ["high", "idle"]
+
+
+def test_flag_over_variable_over_file(run, model, recording, tmp_path, monkeypatch):
+    config = tmp_path / "config.toml"
+    config.write_text(f"device_name = 'file'\nmodel = '{model}'\n")
+
+    def device(*flags: str) -> str:
+        answer = run(
+            "listen", "--file", recording, "--config", config, "--json", *flags
+        )
+        return json.loads(answer.out.splitlines()[0])["device"]
+
+    assert device() == "file"
+    monkeypatch.setenv("EDGE_SER_DEVICE_NAME", "variable")
+    assert device() == "variable"
+    assert device("--device-name", "flag") == "flag"
+
+
+@pytest.mark.parametrize("path", ["/no/fifo", "/"])
+def test_pipe_that_cannot_be_read(run, model, path):
+    run("listen", "--model", model, "--pipe", path).check_error(4, path)
+
+
+def test_empty_standard_input(model, run_process):
+    done = run_process("listen", "--model", model, "--pipe", "-", input=b"")
+    assert done.returncode == 4
+    assert b"zero length" in done.stderr
