@@ -100,7 +100,7 @@ def extract(
             kept = tuple(clips[i] for i in stored["kept"])
             return FeatureSet(spec, kept, stored["frames"], stored["offsets"])
     parts, kept_indices, seen = [], [], set()
-    for index, clip in enumerate(tqdm(clips, desc="features", unit="clip")):
+    for index, clip in enumerate(tqdm(clips, "features", unit="clip", disable=None)):
         samples = read_clip(clip.path, spec.sample_rate_hz)
         digest = hashlib.sha256(samples.tobytes()).digest()
         if digest in seen:

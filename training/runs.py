@@ -37,10 +37,18 @@ class Run:
     """``corpus/name`` of every training clip."""
 
     def model(self, name: str = "model") -> Any:
-        """The Keras model, or ``pruned``."""
+        """The Keras model, or ``pruned``.
+
+        Raises:
+            RunError: missing or damaged.
+        """
         from training.keras import tf_keras
 
-        return tf_keras.models.load_model(self.folder / f"{name}.keras", compile=False)
+        file = self.folder / f"{name}.keras"
+        try:
+            return tf_keras.models.load_model(file, compile=False)
+        except (OSError, ValueError) as error:
+            raise RunError(f"{file}: no model can be loaded from it") from error
 
     def trained_on(self, clip: Clip) -> bool:
         """Whether the clip was a training clip."""

@@ -173,7 +173,8 @@ class _Progress(tf_keras.callbacks.Callback):
         self, epochs: int, every: int, validate: Callable[[], dict[str, float]] | None
     ) -> None:
         super().__init__()
-        self.bar = tqdm(total=epochs, desc="training", unit="epoch")
+        # In a log file, a line now and then instead of a bar.
+        self.bar = tqdm(total=epochs, desc="training", unit="epoch", disable=None)
         self.every, self.validate, self.epochs = every, validate, epochs
         self.history: list[dict[str, float]] = []
 
@@ -185,7 +186,10 @@ class _Progress(tf_keras.callbacks.Callback):
         if self.validate and ((epoch + 1) % self.every == 0 or last):
             row.update(self.validate())
         self.history.append(row)
-        self.bar.set_postfix({k: f"{v:.3f}" for k, v in row.items() if k != "epoch"})
+        shown = {key: f"{v:.3f}" for key, v in row.items() if key != "epoch"}
+        if self.bar.disable and ((epoch + 1) % self.every == 0 or last):
+            print(f"epoch {epoch + 1} of {self.epochs}: {shown}", flush=True)
+        self.bar.set_postfix(shown)
         self.bar.update()
         if last:
             self.bar.close()

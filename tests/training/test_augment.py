@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("tqdm", reason="the training tests need Python 3.11 or 3.12")
+
+from edge_ser.features import FeatureSpec
+from training.augment import Augmentation, WindowSampler, model_inputs
+from training.dataset import FeatureSet, silent_frame
+
+SPEC = FeatureSpec(n_mfcc=None, n_mels=20, frames_per_window=40)
+LENGTHS = (40, 90, 25)
+
+
+@pytest.fixture
+def features():
+    random = np.random.default_rng(0)
+    frames = random.normal(-4, 2, (sum(LENGTHS), 20)).astype(np.float32)
+    return FeatureSet(SPEC, (None,) * 3, frames, np.cumsum([0, *LENGTHS]))
+
+
+def sampler(features, seed=0, **settings):
+    return WindowSampler(features, Augmentation(**settings), seed)
+
+
+def test_without_variation_a_window_is_a_part_of_the_clip(features):
+    windows = sampler(features).windows(np.array([0, 1]))
+    np.testing.assert_array_equal(windows[0], features.clip_frames(0))
+    clip = features.clip_frames(1)
+    matches = [np.array_equal(windows[1], clip[s : s + 40]) for s in range(51)]
+    assert sum(matches) == 1
+
+
+def test_a_short_clip_lies_whole_between_silence(features):
+    window = sampler(features).windows(np.array([2]))[0]
+    clip, silence = features.clip_frames(2), silent_frame(SPEC)
+    spoken = np.flatnonzero((window != silence).any(1))
+    assert len(spoken) == 25
+    np.testing.assert_array_equal(window[spoken[0] : spoken[-1] + 1], clip)
+
+
+def test_the_seed_decides_everything(features):
+    settings = {
+        "time_warp": 0.2,
+        "frequency_warp": 0.1,
+        "gain_db": 6.0,
+        "noise_snr_db": (0.0, 20.0),
+    }
+    index = np.array([0, 1, 2, 1])
+    one = sampler(features, 1, **settings).windows(index)
+    np.testing.assert_array_equal(one, sampler(features, 1, **settings).windows(index))
+    other = sampler(features, 2, **settings).windows(index)
+    assert one.shape == other.shape == (4, 40, 20)
+    assert one.dtype == np.float32
+    assert np.isfinite(one).all()
+    assert not np.array_equal(one, other)
+
+
+def test_gain_shifts_by_decibels(features):
+    varied = sampler(features, gain_db=10.0).windows(np.zeros(200, int))
+    shift_db = (varied - features.clip_frames(0)) * 10 / np.log(10)
+    free = shift_db[:, varied[0] > np.log(SPEC.log_floor) + 5]
+    assert np.ptp(free, axis=1).max() < 1e-3
+    assert -10 <= free.min() < -9
+    assert 9 < free.max() <= 10
+
+
+def test_noise_adds_power_and_never_takes_it(features):
+    index = np.zeros(100, int)
+    noisy = sampler(features, noise_snr_db=(0.0, 0.0)).windows(index)
+    added = noisy - features.clip_frames(0)
+    assert added.min() > -1e-4
+    changed = (added > 1e-3).any((1, 2))
+    assert 0.3 < changed.mean() < 0.7
+
+
+def test_masks_put_the_mean_in_stripes(features):
+    inputs = model_inputs(sampler(features).windows(np.zeros(50, int)), SPEC)
+    masked = sampler(
+        features,
+        time_masks=1,
+        time_mask_frames=10,
+        frequency_masks=1,
+        frequency_mask_bands=5,
+    ).mask(inputs)
+    differs = masked != inputs
+    assert differs.any()
+    assert differs.all(2).sum(1).max() <= 10
+    assert differs.all(1).sum(1).max() <= 5
+    filled = np.where(differs, masked, np.nan)
+    assert np.nanmax(np.abs(np.nanmax(filled, (1, 2)) - inputs.mean((1, 2)))) < 1e-4
+
+
+def test_mixup_keeps_the_weight_of_targets(features):
+    inputs = np.ones((8, 40, 20), np.float32) * np.arange(8)[:, None, None]
+    targets = np.eye(8, dtype=np.float32)
+    mixed, mixed_targets = sampler(features, mixup=0.5).mix(
+        inputs.astype(np.float32), targets
+    )
+    np.testing.assert_allclose(mixed_targets.sum(1), 1, rtol=1e-6)
+    # inputs and targets are mixed with the same partner and weight
+    np.testing.assert_allclose(mixed[:, 0, 0], mixed_targets @ np.arange(8), rtol=1e-4)
+    assert (mixed_targets.max(1) >= 0.5).all()

@@ -1,0 +1,61 @@
+import pathlib
+
+import pytest
+
+from edge_ser.errors import ConfigError
+from training import config
+
+MINIMAL = """
+name = "trial"
+corpora = ["emodb"]
+labels = ["happy", "sad"]
+protocol = "emodb4"
+architecture = "resnet2d"
+"""
+
+
+def load(tmp_path: pathlib.Path, text: str):
+    file = tmp_path / "trial.toml"
+    file.write_text(text)
+    return config.load(file)
+
+
+def test_defaults_fill_what_is_not_said(tmp_path):
+    loaded = load(tmp_path, MINIMAL + "[features]\nn_mfcc = 0\n")
+    assert loaded.features.n_mfcc is None
+    assert loaded.hop_frames == 50
+    assert config.parse(loaded.to_dict()) == loaded
+
+
+def test_every_shipped_config_is_valid(repository):
+    files = sorted((repository / "training/configs").glob("*.toml"))
+    assert [config.load(file).name for file in files] == [file.stem for file in files]
+
+
+def test_the_digest_follows_every_change(tmp_path):
+    one = load(tmp_path, MINIMAL)
+    other = load(tmp_path, MINIMAL + "[recipe]\nepochs = 99\n")
+    assert one.digest != other.digest
+    assert one.digest == load(tmp_path, MINIMAL).digest
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nothing", "trial.toml"),
+        (MINIMAL + "[recipe]\nepoch = 3\n", "unknown key 'epoch'"),
+        (MINIMAL + "[features]\nn_mel = 3\n", "unknown field 'n_mel'"),
+        (MINIMAL + "[features]\nhop_ms = -1\n", "hop_ms"),
+        (MINIMAL + "[recipe]\nepochs = 0\n", "at least 1"),
+        (MINIMAL.replace('name = "trial"', ""), "missing key 'name'"),
+        (MINIMAL.replace('"sad"', '"gloomy"'), "unknown label 'gloomy'"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, text)
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        config.load(tmp_path / "none.toml")

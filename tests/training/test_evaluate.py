@@ -1,0 +1,113 @@
+import csv
+
+import pytest
+
+pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
+
+from conftest import TINY_CONFIG
+
+from conversion.bundles import VARIANTS
+from edge_ser.classifier import Classifier
+from training import config, evaluate, report, runs, stages
+from training.__main__ import main
+from training.dataset import read_clip
+from training.errors import ProtocolError
+
+
+@pytest.fixture(scope="module")
+def evaluated(corpora_folder, tmp_path_factory):
+    """Two folds of a quick configuration, scored; one finished before the other."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    quick = config.parse(
+        {
+            **TINY_CONFIG,
+            "model": {"channels": [8, 12]},
+            "recipe": {"epochs": 2, "batch_size": 32, "prune_epochs": 1},
+        }
+    )
+    data = corpora_folder / "emodb"
+    results = folder / "results"
+    for folds in ([1], [1, 2]):
+        evaluate.evaluate(
+            quick, data, folder / "out", seeds=[0], folds=folds, results=results
+        )
+    evaluate.publish(quick, folder / "out", [0], [1, 2], results)
+    return quick, data, folder / "out", results
+
+
+def test_a_part_of_the_folds_publishes_nothing_by_itself(evaluated):
+    _, _, _, results = evaluated
+    with (results / "ledger.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    # one line a variant, all from the one publish()
+    assert [row["variant"] for row in rows] == ["keras", *VARIANTS]
+    assert {row["seeds"] for row in rows} == {"0"}
+
+
+def test_every_clip_is_predicted_by_every_variant(evaluated):
+    quick, data, _, results = evaluated
+    labels, rows = report.read_predictions(results / "trial" / "predictions.csv")
+    assert labels == quick.labels
+    groups = report.by_variant(rows)
+    tested = [
+        clip
+        for clip in stages.usable_clips(quick, data)
+        if clip.speaker in ("03", "08")
+    ]
+    assert {len(of_variant) for of_variant in groups.values()} == {len(tested)}
+    assert {row["clip"] for row in rows} == {clip.name for clip in tested}
+    for row in rows:
+        shares = {label: float(row[f"p_{label}"]) for label in labels}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+        assert shares[row["predicted"]] == max(shares.values())
+
+
+def test_a_fold_bundle_gives_the_saved_predictions_again(evaluated):
+    quick, data, _, results = evaluated
+    classifier = Classifier.load(results / "trial" / "fold-1.tflite")
+    _, rows = report.read_predictions(results / "trial" / "predictions.csv")
+    shipped = report.by_variant(rows)[evaluate.SHIPPED_VARIANT]
+    for row in [r for r in shipped if r["fold"] == "1"][::7]:
+        samples = read_clip(data / f"{row['clip']}.flac", 16000)
+        answer = classifier.classify(samples, 16000)
+        assert answer.label == row["predicted"]
+        for label in quick.labels:
+            assert answer.probabilities[label] == pytest.approx(
+                float(row[f"p_{label}"]), abs=2e-5
+            )
+
+
+def test_a_finished_fold_is_not_computed_again(evaluated):
+    quick, data, out, results = evaluated
+    before = (out / "seed-0/fold-1/model.keras").stat().st_mtime_ns
+    evaluate.evaluate(quick, data, out, seeds=[0], folds=[1], results=results)
+    assert (out / "seed-0/fold-1/model.keras").stat().st_mtime_ns == before
+
+
+def test_another_config_does_not_reuse_the_folder(evaluated):
+    quick, data, out, results = evaluated
+    other = config.parse({**quick.to_dict(), "recipe": {"epochs": 3}})
+    with pytest.raises(ProtocolError, match="another config"):
+        evaluate.evaluate(other, data, out, seeds=[0], folds=[1], results=results)
+
+
+def test_a_run_that_saw_a_test_speaker_is_not_scored(evaluated, trained):
+    run, features = trained  # learned from speaker 09, whom fold 3 tests
+    leaky = runs.Run(**{**vars(run), "fold": 3})
+    with pytest.raises(ProtocolError, match="emodb/09"):
+        evaluate.score_fold(leaky, features)
+
+
+def test_report_recomputes_the_figures_from_the_files(evaluated, capsys):
+    _, _, _, results = evaluated
+    assert main(["report", str(results / "trial")]) == 0
+    printed = capsys.readouterr().out
+    _, rows = report.read_predictions(results / "trial" / "predictions.csv")
+    figures = report.figures(report.by_variant(rows)["int8"])
+    assert f"| int8 | {100 * figures['UA'].value:.1f} [" in printed
+    assert "said \\ heard" in printed
+
+
+def test_report_without_predictions(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 1
+    assert "no predictions" in capsys.readouterr().err

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from training.metrics import (
+    Scored,
+    confusion,
+    intervals,
+    paired_difference,
+    unweighted_average_recall,
+    weighted_accuracy,
+)
+
+TRUTH = np.array([0, 0, 0, 1, 1, 2])
+GUESS = np.array([0, 0, 1, 1, 1, 0])
+
+
+def scored(guess=GUESS, speakers=("a", "b", "a", "b", "a", "b")):
+    return Scored(TRUTH, np.asarray(guess), np.array(speakers))
+
+
+def test_ua_is_the_mean_recall_and_wa_the_accuracy():
+    assert unweighted_average_recall(TRUTH, GUESS) == pytest.approx((2 / 3 + 1 + 0) / 3)
+    assert weighted_accuracy(TRUTH, GUESS) == pytest.approx(4 / 6)
+
+
+def test_confusion_counts_rows_of_truth():
+    assert confusion(TRUTH, GUESS, "abc").tolist() == [[2, 1, 0], [0, 2, 0], [1, 0, 0]]
+
+
+def test_intervals_hold_the_figure_and_are_reproducible():
+    both = intervals(scored())
+    assert both["UA"].value == pytest.approx(unweighted_average_recall(TRUTH, GUESS))
+    assert both["WA"].value == pytest.approx(4 / 6)
+    assert both["UA"].low <= both["UA"].value <= both["UA"].high
+    assert both == intervals(scored())
+
+
+def test_one_speaker_leaves_no_uncertainty():
+    both = intervals(scored(speakers=["a"] * 6))
+    assert both["UA"].low == both["UA"].high == pytest.approx(both["UA"].value)
+
+
+def test_more_speakers_narrow_the_interval():
+    random = np.random.default_rng(0)
+    truth = np.tile(np.arange(4), 300)
+    guess = np.where(random.random(1200) < 0.7, truth, 0)
+
+    def width(speakers):
+        names = np.array([str(n) for n in np.arange(1200) % speakers])
+        found = intervals(Scored(truth, guess, names))["UA"]
+        return found.high - found.low
+
+    assert width(100) < width(4) * 1.5
+    assert 0.01 < width(100) < 0.1
+
+
+def test_paired_difference_of_a_model_with_itself_is_zero():
+    same = paired_difference(scored(), scored())
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+
+
+def test_paired_difference_has_the_sign_of_the_second():
+    assert paired_difference(scored(), scored(TRUTH)).value == pytest.approx(4 / 9)
+
+
+def test_unpaired_rows_are_refused():
+    other = Scored(TRUTH[::-1], GUESS, scored().speaker)
+    with pytest.raises(ValueError, match="same clips"):
+        paired_difference(scored(), other)

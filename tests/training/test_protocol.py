@@ -1,0 +1,62 @@
+import dataclasses
+import pathlib
+
+import pytest
+
+from training import protocol
+from training.corpora import Clip
+from training.errors import ProtocolError
+
+
+def clip(speaker: str, emotion: str = "happy", corpus: str = "ravdess") -> Clip:
+    return Clip(
+        path=pathlib.Path(f"{speaker}.wav"),
+        corpus=corpus,
+        speaker=speaker,
+        gender="male",
+        emotion=emotion,
+        sentence="01",
+        language="en",
+    )
+
+
+ACTORS = [clip(f"{number:02d}") for number in range(1, 25)]
+
+
+def test_ravdess_has_six_folds_of_four_strangers():
+    ravdess = protocol.load("ravdess", ACTORS)
+    folds = ravdess.test_speakers
+    assert [len(speakers) for speakers in folds.values()] == [4] * 6
+    assert len({s for speakers in folds.values() for s in speakers}) == 24
+    assert ravdess.is_test(clip("01"), 1)
+    assert not ravdess.is_test(clip("01"), 2)
+    assert not ravdess.is_test(clip("01", corpus="emovo"), 1)
+
+
+def test_a_class_outside_of_the_protocol_is_kept_from_both_sides():
+    emodb = protocol.load("emodb4")
+    bored = clip("03", "bored", "emodb")
+    assert not emodb.is_test(bored, 1)
+    assert emodb.is_test_speaker(bored, 1)
+
+
+def test_a_leak_is_refused_by_name():
+    learned = [clip("01"), clip("02"), clip("03", corpus="emodb")]
+    protocol.assert_strangers(learned, [clip("03")])
+    with pytest.raises(ProtocolError, match="ravdess/02"):
+        protocol.assert_strangers(learned, [clip("02", "sad")])
+
+
+def test_folds_that_name_unknown_speakers_are_refused():
+    with pytest.raises(ProtocolError, match="the data lacks: 24"):
+        protocol.load("ravdess", ACTORS[:-1])
+
+
+def test_unknown_protocol():
+    with pytest.raises(ProtocolError, match="unknown protocol 'random'"):
+        protocol.load("random")
+
+
+def test_protocol_is_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        protocol.load("ravdess").name = "other"

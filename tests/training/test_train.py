@@ -1,0 +1,111 @@
+import csv
+
+import numpy as np
+import pytest
+
+pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
+
+from training import config, runs, stages
+from training.corpora import find_clips
+from training.errors import ProtocolError, RunError
+from training.keras import tf
+from training.train import Batches, clip_windows, soft_cross_entropy
+
+
+def test_a_few_epochs_on_real_voices_beat_chance_on_strangers(trained):
+    run, _ = trained
+    with (run.folder / "history.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    # Four classes: chance is 0.25.
+    assert float(last["validation_ua"]) > 0.5
+    assert float(last["loss"]) < 1.2
+    assert (run.folder / "learning-curve.png").stat().st_size > 5000
+
+
+def test_the_run_says_what_it_learned_from(trained):
+    run, features = trained
+    learned = {c.speaker for c in features.clips if run.trained_on(c)}
+    assert learned == {c.speaker for c in features.clips} - {"03", "08"}
+    assert runs.load(run.folder) == run
+
+
+def test_the_same_seed_trains_the_same_weights(trained, tmp_path):
+    run, features = trained
+    quick = config.parse(
+        {**run.config.to_dict(), "recipe": {"epochs": 1, "batch_size": 16}}
+    )
+    few = features.subset(range(0, len(features.clips), 6))
+    again = [
+        stages.train_run(
+            quick, few, run.data, tmp_path / str(number), seed=seed, fold=None
+        ).model()
+        for number, seed in enumerate((3, 3, 4))
+    ]
+    window = clip_windows(features.with_spec(run.spec), 0, 50)[:1]
+    one, same, other = (model.predict(window, verbose=0) for model in again)
+    np.testing.assert_allclose(one, same, atol=1e-5)
+    assert np.abs(one - other).max() > 1e-3
+
+
+def test_the_loss_has_the_right_gradient_for_weighted_targets():
+    # tf.nn.softmax_cross_entropy_with_logits assumes targets that sum to 1.
+    targets = np.array([[0.3, 0.1, 0.2]], np.float32)
+    logits = np.array([[1.0, -2.0, 0.5]], np.float32)
+    variable = tf.Variable(logits)
+    with tf.GradientTape() as tape:
+        loss = soft_cross_entropy(targets, variable)
+    gradient = tape.gradient(loss, variable).numpy()
+    softmax = np.exp(logits) / np.exp(logits).sum()
+    np.testing.assert_allclose(gradient, targets.sum() * softmax - targets, rtol=1e-5)
+    np.testing.assert_allclose(loss, -(targets * np.log(softmax)).sum(), rtol=1e-5)
+
+
+def test_class_weights_make_rare_classes_count(trained):
+    run, features = trained
+    balanced = config.parse(
+        {**run.config.to_dict(), "recipe": {"class_weight_power": 1.0}}
+    )
+    batches = Batches(features, balanced, 0)
+    count = np.bincount(batches.labels)
+    np.testing.assert_allclose(batches.class_weights * count, len(batches.labels) / 4)
+
+
+def test_a_fold_keeps_its_test_speakers_out(trained):
+    run, features = trained
+    learned, tested = stages.split(features, run.config, 3)
+    assert {clip.speaker for clip in tested.clips} == {"09"}
+    assert "09" not in {clip.speaker for clip in learned.clips}
+    assert len(learned.clips) + len(tested.clips) == len(features.clips)
+    with pytest.raises(ProtocolError, match="no fold 11"):
+        stages.split(features, run.config, 11)
+    with pytest.raises(ProtocolError, match="emodb/99"):
+        stages.hold_out(features, ["emodb/99"])
+
+
+def test_calibration_windows_come_from_training_speakers_alone(trained):
+    run, features = trained
+    learned = stages.training_features(run, features)
+    windows, names = stages.calibration_windows(learned, 50, 0)
+    assert windows.shape == (256, 128, 40)
+    assert not [name for name in names if name.startswith(("emodb/03", "emodb/08"))]
+    labels = {clip.name: clip.emotion for clip in features.clips}
+    counts = [
+        sum(labels[name.split("/")[1]] == label for name in names)
+        for label in run.config.labels
+    ]
+    assert min(counts) > 30
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(RunError, match="no finished run"):
+        runs.load(tmp_path)
+    (tmp_path / "run.json").write_text('{"config": ')
+    with pytest.raises(RunError, match="damaged"):
+        runs.load(tmp_path)
+
+
+def test_every_corpus_of_the_default_is_found(corpora_folder, repository):
+    standard = config.load(repository / "training/configs/standard.toml")
+    clips = stages.usable_clips(standard, corpora_folder)
+    assert len(find_clips(corpora_folder, standard.corpora)) == 3447
+    assert len(clips) == 3447 - 9  # nine bored clips of EMO-DB
