@@ -1,0 +1,1 @@
+"""Measurements of edge-ser and of its peers: ``python -m benchmarks VERB``."""
