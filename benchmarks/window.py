@@ -84,9 +84,12 @@ def _in_a_fresh_process(name: str, arguments: argparse.Namespace) -> Any:
     command += ["--repeats", str(arguments.repeats)]
     if arguments.model:
         command += ["--model", arguments.model]
-    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     result = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=os.environ | threads
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | machine.ONE_THREAD,
     )
     return json.loads(result.stdout.splitlines()[-1])
 
@@ -113,9 +116,13 @@ def _time_one(arguments: argparse.Namespace) -> dict[str, Any]:
 
     return {
         "version": installed_runtimes()[arguments.one],
-        "features_ms": median_ms(lambda: model_input(static_features(clip, spec), spec)),
+        "features_ms": median_ms(
+            lambda: model_input(static_features(clip, spec), spec)
+        ),
         # The normalisation of the whole window comes with every decision.
-        "streaming_ms": median_ms(lambda: (stream.push(hop), model_input(frames, spec))),
+        "streaming_ms": median_ms(
+            lambda: (stream.push(hop), model_input(frames, spec))
+        ),
         "inference_ms": median_ms(lambda: classifier.interpreter.logits(window)),
     }
 

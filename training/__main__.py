@@ -45,7 +45,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         results=args.results,
     )
     if not args.folds:
-        _print_report(args.results / config.name)
+        _print_report(args.results / config.name, None)
     return 0
 
 
@@ -54,18 +54,28 @@ def _report(args: argparse.Namespace) -> int:
         path.parent for path in RESULTS.glob("*/predictions.csv")
     )
     for folder in folders:
-        _print_report(folder)
+        _print_report(folder, args.plots)
     return 0
 
 
-def _print_report(folder: pathlib.Path) -> None:
+def _print_report(folder: pathlib.Path, plots_folder: pathlib.Path | None) -> None:
     labels, rows = report.read_predictions(folder / "predictions.csv")
     protocol = configs.json_protocol(folder / "config.json")
     table = report.figures_table(rows, protocol)
     print(report.markdown(folder.name, table), end="\n\n")
     last = table[-1]["variant"]
     print(f"{last}, percent of each class:\n")
-    print(report.confusion_markdown(report.by_variant(rows)[last], labels), end="\n\n")
+    of_last = report.by_variant(rows)[last]
+    print(report.confusion_markdown(of_last, labels), end="\n\n")
+    if plots_folder:
+        from training import plots
+
+        plots.confusion_matrix(
+            report.confusion_counts(of_last, labels),
+            labels,
+            f"{folder.name}, {last}, unseen speakers of {protocol}: percent",
+            plots_folder / f"confusion-{folder.name}.png",
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,6 +123,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = verb("report", _report, "print published figures from saved predictions")
     sub.add_argument("results", type=pathlib.Path, nargs="*", help="results folders")
+    sub.add_argument(
+        "--plots", type=pathlib.Path, help="draw the confusion matrices into a folder"
+    )
     return parser
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from training.errors import RunError
 from training.metrics import (
+    Integers,
     Interval,
     Scored,
     confusion,
@@ -140,19 +141,23 @@ def markdown(name: str, table: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def confusion_markdown(rows: Rows, labels: Sequence[str]) -> str:
-    """Row-normalised confusion matrix of one variant, percent."""
+def confusion_counts(rows: Rows, labels: Sequence[str]) -> Integers:
+    """Confusion matrix of one variant, rows the truth, columns the prediction."""
     codes = {label: code for code, label in enumerate(labels)}
-    counts = confusion(
+    return confusion(
         np.array([codes[r["label"]] for r in rows]),
         np.array([codes[r["predicted"]] for r in rows]),
         labels,
     )
+
+
+def confusion_markdown(rows: Rows, labels: Sequence[str]) -> str:
+    """Row-normalised confusion matrix of one variant, percent."""
     lines = [
-        "| said \\ heard | " + " | ".join(labels) + " |",
+        "| acted \\ heard | " + " | ".join(labels) + " |",
         "| --- " * (len(labels) + 1) + "|",
     ]
-    for label, row in zip(labels, counts, strict=True):
+    for label, row in zip(labels, confusion_counts(rows, labels), strict=True):
         if row.sum():
             cells = " | ".join(f"{100 * n / row.sum():.0f}" for n in row)
             lines.append(f"| {label} | {cells} |")

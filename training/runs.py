@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_ser.features import FeatureSpec
+from training import plots
 from training.config import Config, parse
 from training.corpora import Clip
 from training.errors import RunError
@@ -103,7 +104,7 @@ def save(
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(history)
-    draw_learning_curve(history, folder / "learning-curve.png")
+    plots.learning_curve(history, folder / "learning-curve.png")
     values = {
         "config": config.to_dict(),
         "config_digest": config.digest,
@@ -121,32 +122,3 @@ def save(
 
 def _history_order(column: str) -> tuple[bool, str]:
     return (column != "epoch", column)
-
-
-def draw_learning_curve(
-    history: Sequence[dict[str, float]], path: pathlib.Path
-) -> None:
-    """Loss and accuracy by epoch, validation (other speakers) where it was taken."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for axis, quantity in zip(axes, ("loss", "accuracy"), strict=True):
-        for column, label in (
-            (quantity, "training (augmented)"),
-            (f"validation_{quantity}", "validation speakers"),
-        ):
-            rows = [row for row in history if column in row]
-            if rows:
-                axis.plot(
-                    [row["epoch"] for row in rows],
-                    [row[column] for row in rows],
-                    label=label,
-                )
-        axis.set(xlabel="epoch", ylabel=quantity)
-        axis.grid(alpha=0.3)
-        axis.legend(frameon=False)
-    figure.savefig(path, dpi=110)
-    pyplot.close(figure)

@@ -121,7 +121,7 @@ def test_a_converter_that_dies_is_an_error_and_no_crash():
     # A recurrence left as a loop makes TensorFlow 2.17's int8 converter segfault.
     inputs = layers.Input((12, 8))
     model = tf_keras.Model(inputs, layers.Dense(2)(layers.GRU(4)(inputs)))
-    with pytest.raises(ConversionError, match="converter (died|failed)"):
+    with pytest.raises(ConversionError, match=r"converter (died|failed)"):
         convert(model, np.zeros((16, 12, 8), np.float32))
 
 

@@ -105,7 +105,7 @@ def test_report_recomputes_the_figures_from_the_files(evaluated, capsys):
     _, rows = report.read_predictions(results / "trial" / "predictions.csv")
     figures = report.figures(report.by_variant(rows)["int8"])
     assert f"| int8 | {100 * figures['UA'].value:.1f} [" in printed
-    assert "said \\ heard" in printed
+    assert "acted \\ heard" in printed
 
 
 def test_report_without_predictions(tmp_path, capsys):

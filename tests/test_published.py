@@ -1,0 +1,95 @@
+"""What the README and the bundled card claim is what the saved files give."""
+
+from __future__ import annotations
+
+import csv
+import json
+import pathlib
+import re
+
+import pytest
+
+from edge_ser import bundle
+from edge_ser.classifier import Classifier
+
+ROOT = pathlib.Path(__file__).parents[1]
+STANDARD = ROOT / "training/results/standard"
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def report():
+    from training import report
+
+    return report
+
+
+@pytest.fixture(scope="module")
+def rows(report):
+    return report.read_predictions(STANDARD / "predictions.csv")[1]
+
+
+def test_every_table_row_of_the_readme_is_recomputed(report, rows):
+    table = report.figures_table(rows, "ravdess")
+    for line in report.markdown("standard", table).splitlines():
+        if line.startswith("|"):
+            assert line in README
+    assert json.loads((STANDARD / "figures.json").read_text()) == table
+
+
+def test_int8_keeps_its_promises(report, rows):
+    table = {row["variant"]: row for row in report.figures_table(rows, "ravdess")}
+    assert table["int8"]["ua"] >= 0.60
+    assert table["int8"]["ua_minus_keras"] >= -0.010
+    assert table["int8-pruned"]["ua_minus_keras"] >= -0.015
+
+
+def test_the_ledger_counts_every_scoring(report, rows):
+    with (ROOT / "training/results/ledger.csv").open(newline="") as file:
+        entries = list(csv.DictReader(file))
+    scorings = {entry["date"] for entry in entries}
+    times = {1: "once", 2: "twice"}.get(len(scorings), f"{len(scorings)} times")
+    assert f"folds were scored {times}" in re.sub(r"\s+", " ", README)
+    last = {entry["variant"]: entry for entry in entries}
+    for row in report.figures_table(rows, "ravdess"):
+        assert float(last[row["variant"]]["ua"]) == pytest.approx(row["ua"], abs=1e-4)
+
+
+def test_no_clip_is_scored_by_a_model_that_knew_its_speaker(rows):
+    folds = json.loads((ROOT / "training/folds.json").read_text())["ravdess"]
+    for row in rows:
+        assert row["speaker"] in folds["test_speakers"][row["fold"]]
+    assert len({row["clip"] for row in rows}) == 1439
+
+
+def test_the_bundled_card_carries_the_fold_models_figures():
+    card = bundle.read().card
+    assert card.quantization == "int8-pruned"
+    figures = json.loads((STANDARD / "figures.json").read_text())
+    assert [dict(row) for row in card.measured] == figures
+    assert "non-commercial" in card.licence
+    assert "Not for decisions about people" in card.intended_use
+    config = json.loads((STANDARD / "config.json").read_text())
+    assert list(card.labels) == config["labels"]
+
+
+@pytest.mark.parametrize("fold", range(1, 7))
+def test_fold_bundles_give_their_predictions_again(fold, rows, corpora_folder):
+    pytest.importorskip("soundfile", reason="needs the extra 'files'")
+    from training.dataset import read_clip
+
+    classifier = Classifier.load(STANDARD / f"fold-{fold}.tflite")
+    shipped = [
+        row
+        for row in rows
+        if row["variant"] == "int8-pruned" and row["fold"] == str(fold)
+    ]
+    wrong = 0
+    for row in shipped[::12]:
+        path = next((corpora_folder / "ravdess").rglob(f"{row['clip']}.*"))
+        answer = classifier.classify(read_clip(path, 16000), 16000)
+        wrong += answer.label != row["predicted"]
+        for label, value in answer.probabilities.items():
+            # Two int8 steps: interpreters and processors round halves differently.
+            assert value == pytest.approx(float(row[f"p_{label}"]), abs=0.06)
+    assert wrong <= 1
