@@ -47,7 +47,9 @@ def check_samples(samples: npt.ArrayLike) -> Float32:
         raise AudioError(f"samples are {array.dtype}; valid: float32 or int16")
     # The quickest pass over it all: the sum of squares is finite only if every sample
     # is. Where it is not, it may just have overflowed.
-    if not np.isfinite(np.dot(array, array)) and not np.isfinite(array).all():
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = np.dot(array, array)
+    if not np.isfinite(power) and not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array))[0])
         raise AudioError(f"samples hold NaN or infinity, first at sample {bad}")
     return np.ascontiguousarray(array, np.float32)
