@@ -23,6 +23,25 @@ COMMANDS = [
 ELSEWHERE = {"edge-ser listen"}
 
 
+def test_the_demo_classifies_and_listens(tmp_path):
+    wrapper = tmp_path / "edge-ser"
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m edge_ser "$@"\n')
+    wrapper.chmod(0o755)
+    result = subprocess.run(
+        ["deploy/demo.sh", str(wrapper)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    classified, heard = result.stdout.split("$ edge-ser listen")
+    for clip in ("calm-low", "excited-high", "flat", "harsh-loud"):
+        assert f"{clip}.wav" in classified
+    # The recording has two utterances and a long pause between them.
+    assert heard.count("idle") >= 1
+
+
 def test_there_are_commands():
     assert len(COMMANDS) >= 8
 
