@@ -85,6 +85,7 @@ class Classifier:
         runtime: str | None = None,
         threads: int = 1,
         delegate: str | None = None,
+        portable: bool = False,
     ) -> Classifier:
         """Read, check and load a bundle.
 
@@ -94,6 +95,8 @@ class Classifier:
                 takes the first of the former two that works.
             threads: of the runtime, 1 to 64.
             delegate: ``edgetpu``, or the path of a TFLite delegate's library.
+            portable: the same int8 results in every runtime and on every processor, at
+                some cost in speed; see `Interpreter`.
 
         Raises:
             BundleError: the file is refused; the message says why.
@@ -103,7 +106,11 @@ class Classifier:
         """
         bundle = bundles.read(path)
         interpreter = Interpreter(
-            bundle.model, runtime=runtime, threads=threads, delegate=delegate
+            bundle.model,
+            runtime=runtime,
+            threads=threads,
+            delegate=delegate,
+            portable=portable,
         )
         return cls(bundle, interpreter)
 

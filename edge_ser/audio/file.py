@@ -1,20 +1,22 @@
 """Sound files, block by block, so that hours need no more memory than seconds.
 
-Integer PCM WAV is read by the standard library; everything else (FLAC, OGG, float WAV)
-by soundfile, the extra ``files``.
+WAV, integer or float, is read without further libraries; everything else (FLAC, OGG,
+MP3, compressed WAV) by soundfile, the extra ``files``.
 """
 
 from __future__ import annotations
 
 import os
 import pathlib
+import sys
 import time
-import wave
 from collections.abc import Iterator
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_ser.audio import wav
 from edge_ser.audio.pcm import decode
 from edge_ser.errors import AudioError
 from edge_ser.features import check_samples
@@ -25,103 +27,138 @@ Float32 = npt.NDArray[np.float32]
 _BLOCK_FRAMES = 16384
 
 
-def read_blocks(path: str | os.PathLike[str], sample_rate_hz: int) -> Iterator[Float32]:
+def read_blocks(
+    path: str | os.PathLike[str], sample_rate_hz: int, channel: int | None = None
+) -> Iterator[Float32]:
     """A file's audio at another rate, its channels averaged.
 
     Args:
         sample_rate_hz: of the result.
+        channel: take this one (0 is the first) in place of the average.
 
     Yields:
-        Blocks of at most about a second, shape (samples,), float32.
+        Blocks of a second or so, shape (samples,), float32.
 
     Raises:
-        AudioError: missing, no sound file, truncated, without audio, NaN. What is
-            wrong at the end of a file shows only there.
+        AudioError: missing, no sound file, truncated, without audio, NaN, or without
+            that channel. What is wrong at the end of a file shows only there.
     """
     file = pathlib.Path(path)
-    try:
-        if file.is_dir():
-            raise AudioError(f"{file}: is a folder; give sound files")
-        with file.open("rb") as start:
-            magic = start.read(12)
-    except OSError as error:
-        raise AudioError(f"{file}: cannot be read: {error.strerror}") from error
-    if not magic:
-        raise AudioError(f"{file}: the file is empty")
     frames = 0
     resampler: Resampler | None = None
-    for rate_hz, block in _decoded(file, magic):
-        try:
+    try:
+        for rate_hz, block in _decoded(file, channel):
             if resampler is None:
                 resampler = Resampler(check_rate(rate_hz), sample_rate_hz)
             frames += len(block)
             yield resampler.push(check_samples(block))
-        except AudioError as error:
-            raise AudioError(f"{file}: {error}") from error
+    except AudioError as error:
+        message = str(error)
+        raise AudioError(
+            message if message.startswith(f"{file}:") else f"{file}: {message}"
+        ) from error
+    except OSError as error:
+        raise AudioError(f"{file}: cannot be read: {error.strerror}") from error
     if resampler is None or not frames:
         raise AudioError(f"{file}: holds no audio (zero length)")
     yield resampler.flush()
 
 
-def _decoded(file: pathlib.Path, magic: bytes) -> Iterator[tuple[int, Float32]]:
+def _decoded(file: pathlib.Path, channel: int | None) -> Iterator[tuple[int, Float32]]:
     """The file's rate in Hz with each block at that rate."""
-    if magic[:4] == b"RIFF" and magic[8:12] == b"WAVE":
-        try:
-            reader = wave.open(str(file), "rb")  # noqa: SIM115 (closed below)
-        except (wave.Error, EOFError) as error:
-            # Float samples or an extensible header: valid, but not for `wave`.
-            reason = str(error) or "the header is cut"
-            yield from _by_soundfile(file, reason)
+    if file.is_dir():
+        raise AudioError("is a folder; give sound files")
+    with file.open("rb") as reader:
+        magic = reader.read(12)
+        if not magic:
+            raise AudioError("the file is empty")
+        if not wav.is_wav(magic):
+            yield from _by_soundfile(file, channel, "not a WAV file")
             return
-        with reader:
-            yield from _by_wave(file, reader)
-        return
-    yield from _by_soundfile(file, "not a PCM WAV file")
+        try:
+            layout = wav.read_header(reader)
+        except wav.UnsupportedWav as reason:
+            yield from _by_soundfile(file, channel, str(reason))
+            return
+        yield from _by_header(reader, layout, channel)
 
 
-def _by_wave(
-    file: pathlib.Path, reader: wave.Wave_read
+def _by_header(
+    reader: BinaryIO, layout: wav.WavFormat, channel: int | None
 ) -> Iterator[tuple[int, Float32]]:
-    rate_hz, promised = reader.getframerate(), reader.getnframes()
-    channels, sample_bytes = reader.getnchannels(), reader.getsampwidth()
-    if not 1 <= sample_bytes <= 4 or rate_hz <= 0:
-        raise AudioError(f"{file}: the WAV header is damaged")
+    rate_hz, frame_bytes = layout.rate_hz, layout.frame_bytes
+    _check_channel(channel, layout.channels)
+    reader.seek(layout.data_start)
+    left = sys.maxsize if layout.data_bytes is None else layout.data_bytes
     found = 0
-    while data := reader.readframes(_BLOCK_FRAMES):
-        count = len(data) // (channels * sample_bytes)
+    while left >= frame_bytes:
+        wanted = min(_BLOCK_FRAMES * frame_bytes, left - left % frame_bytes)
+        data = reader.read(wanted)
+        count = len(data) // frame_bytes
+        if count:
+            yield rate_hz, _mono(data[: count * frame_bytes], layout, channel)
         found += count
-        whole = data[: count * channels * sample_bytes]
-        yield rate_hz, decode(whole, sample_bytes=sample_bytes, channels=channels)
-    if found < promised:
+        left -= len(data)
+        if len(data) < wanted:
+            break
+    if layout.data_bytes is not None and found < layout.data_bytes // frame_bytes:
+        promised_s = layout.data_bytes / frame_bytes / rate_hz
         raise AudioError(
-            f"{file}: truncated: its header promises {promised / rate_hz:.2f} s, "
+            f"truncated: its header promises {promised_s:.2f} s, "
             f"the file holds {found / rate_hz:.2f} s"
         )
 
 
-def _by_soundfile(file: pathlib.Path, reason: str) -> Iterator[tuple[int, Float32]]:
+def _mono(data: bytes, layout: wav.WavFormat, channel: int | None) -> Float32:
+    if channel is not None and layout.channels > 1:
+        frames = np.frombuffer(data, np.uint8).reshape(-1, layout.frame_bytes)
+        start = channel * layout.sample_bytes
+        data = frames[:, start : start + layout.sample_bytes].tobytes()
+        channels = 1
+    else:
+        channels = layout.channels
+    if not layout.is_float:
+        return decode(data, sample_bytes=layout.sample_bytes, channels=channels)
+    samples = np.frombuffer(data, f"<f{layout.sample_bytes}").reshape(-1, channels)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused with its place
+        return np.asarray(samples.mean(1, dtype=np.float64), np.float32)
+
+
+def _check_channel(channel: int | None, channels: int) -> None:
+    if channel is not None and not 0 <= channel < channels:
+        raise AudioError(f"has no channel {channel}; valid: 0 to {channels - 1}")
+
+
+def _by_soundfile(
+    file: pathlib.Path, channel: int | None, reason: str
+) -> Iterator[tuple[int, Float32]]:
     try:
         import soundfile
     except ImportError as error:
         raise AudioError(
-            f"{file}: {reason}; other formats need soundfile: "
-            "pip install 'edge-ser[files]'"
+            f"{reason}; other formats need soundfile: pip install 'edge-ser[files]'"
         ) from error
     try:
         with soundfile.SoundFile(str(file)) as reader:
+            _check_channel(channel, reader.channels)
             found = 0
             while True:
                 block = reader.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)
                 if not len(block):
                     break
                 found += len(block)
-                mono = block[:, 0] if block.shape[1] == 1 else block.mean(1)
-                yield reader.samplerate, np.asarray(mono, np.float32)
-            if found < reader.frames:
-                raise AudioError(f"{file}: truncated")
+                mono = block.mean(1) if channel is None else block[:, channel]
+                yield reader.samplerate, np.ascontiguousarray(mono, np.float32)
+            # Some formats do not tell their length; others then promise the most.
+            if found < reader.frames < 1 << 62:
+                raise AudioError("truncated")
     except soundfile.LibsndfileError as error:
-        reason = error.error_string.strip().rstrip(".")
-        raise AudioError(f"{file}: not a sound file: {reason}") from error
+        detail = " ".join(error.error_string.split()).rstrip(".")
+        raise AudioError(f"not a sound file: {detail}") from error
+    except (RuntimeError, ValueError, TypeError) as error:
+        # What soundfile answers to impossible headers (negative sizes, no channels).
+        detail = " ".join(str(error).split())
+        raise AudioError(f"not a sound file: {detail}") from error
 
 
 class FileSource:
@@ -135,6 +172,7 @@ class FileSource:
     """
 
     live = False
+    paced = False
     reopens = False
 
     def __init__(

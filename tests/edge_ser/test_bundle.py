@@ -1,0 +1,169 @@
+"""Bundles: what was written is read, and nothing else is."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edge_ser import bundle
+from edge_ser.bundle import Card
+from edge_ser.classifier import Classifier
+from edge_ser.errors import BundleError
+from edge_ser.features import FeatureSpec
+from edge_ser.interpreter import Interpreter
+from tiny_model import TINY_MODEL
+
+DATA = TINY_MODEL.read_bytes()
+TINY = bundle.read(TINY_MODEL)
+texts = st.text(max_size=30)
+values = st.dictionaries(texts, st.one_of(texts, st.integers(), st.booleans()))
+
+
+def with_card(**changes) -> bytes:
+    return bundle.pack(dataclasses.replace(TINY.card, **changes), TINY.model)
+
+
+def with_json(text: bytes) -> bytes:
+    file = io.BytesIO(TINY.model)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("card.json", text)
+    return file.getvalue()
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    labels=st.lists(texts.filter(bool), min_size=2, max_size=8, unique=True),
+    name=texts,
+    version=texts,
+    temperature=st.floats(0.01, 100),
+    training_data=st.lists(values, max_size=3),
+    measured=st.lists(values, max_size=3),
+    model=st.binary(max_size=500),
+)
+def test_round_trip(labels, name, version, temperature, training_data, measured, model):
+    card = Card(
+        name=name,
+        version=version,
+        labels=tuple(labels),
+        features=FeatureSpec(),
+        hop_frames=50,
+        quantization="int8",
+        temperature=temperature,
+        thresholds={labels[0]: 0.5},
+        training_data=tuple(training_data),
+        measured=tuple(measured),
+    )
+    data = bundle.pack(card, b"\x1c\0\0\0TFL3" + model)
+    assert data == bundle.pack(card, b"\x1c\0\0\0TFL3" + model)
+    read = bundle.unpack(data)
+    assert read.card == card
+    assert read.model == b"\x1c\0\0\0TFL3" + model
+
+
+def test_written_whole(tmp_path):
+    path = tmp_path / "copy.tflite"
+    bundle.write(path, TINY.card, TINY.model)
+    assert path.read_bytes() == DATA
+    assert [file.name for file in tmp_path.iterdir()] == ["copy.tflite"]
+    with pytest.raises(BundleError, match="cannot be written"):
+        bundle.write(tmp_path / "missing" / "x.tflite", TINY.card, TINY.model)
+
+
+def test_the_interpreter_takes_the_whole_file():
+    """The convention: a TFLite runtime ignores the archive at the end."""
+    assert Interpreter(DATA).input_shape == Interpreter(TINY.model).input_shape
+
+
+def test_any_altered_byte_is_noticed():
+    for position in range(0, len(DATA), 7):
+        altered = bytearray(DATA)
+        altered[position] ^= 0x20
+        with pytest.raises(BundleError):
+            bundle.unpack(bytes(altered))
+
+
+def test_any_cut_is_noticed():
+    for length in [*range(0, len(DATA), 97), len(DATA) - 1]:
+        with pytest.raises(BundleError):
+            bundle.unpack(DATA[:length])
+    with pytest.raises(BundleError):
+        bundle.unpack(DATA + b"\0")
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"format_version": 2}, "format 2"),
+        ({"labels": ("a",)}, "labels"),
+        ({"labels": ("a", "a")}, "labels"),
+        ({"labels": ("a", "")}, "labels"),
+        ({"hop_frames": 0}, "hop"),
+        ({"hop_frames": 65}, "hop"),
+        ({"hop_frames": 2.5}, "hop"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": "warm"}, "wrong type"),
+        ({"thresholds": {"loud": 0.5}}, "thresholds"),
+        ({"thresholds": {"low": 2.0}}, "thresholds"),
+        ({"thresholds": ["low"]}, "wrong type"),
+        ({"name": 7}, "name"),
+        ({"features": FeatureSpec(padding="center")}, "stream"),
+        ({"features": FeatureSpec(normalisation="stored")}, "stream"),
+    ],
+)
+def test_a_card_that_does_not_fit(changes, word):
+    with pytest.raises(BundleError, match=word):
+        bundle.unpack(with_card(**changes))
+
+
+def test_labels_that_do_not_fit_the_output(tmp_path):
+    path = tmp_path / "two.tflite"
+    path.write_bytes(with_card(labels=("low", "high")))
+    with pytest.raises(BundleError, match="3 outputs, but its card names 2"):
+        Classifier.load(path)
+    path.write_bytes(with_card(features=FeatureSpec(n_mfcc=None)))
+    with pytest.raises(BundleError, match="but its card says"):
+        Classifier.load(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [
+        (b"", "not a TFLite"),
+        (b"RIFF____WAVE", "not a TFLite"),
+        (TINY.model, "plain .tflite"),
+        (with_json(b"{}"), "altered|format"),
+        (with_json(b"[1]"), "JSON object"),
+        (with_json(b"{"), "damaged"),
+        (with_json(b"[" * 100_000), "damaged"),
+        (with_json(b'{"x":"' + b"a" * (1 << 20) + b'"}'), "1 MiB"),
+    ],
+)
+def test_files_that_are_none(data, word):
+    with pytest.raises(BundleError, match=word):
+        bundle.unpack(data)
+
+
+def test_unknown_field_is_named():
+    values = json.loads(zipfile.ZipFile(io.BytesIO(DATA)).read("card.json"))
+    values["colour"] = "red"
+    text = json.dumps(values, indent=1, ensure_ascii=False, sort_keys=True)
+    with pytest.raises(BundleError, match="colour"):
+        bundle.unpack(bundle._append_card(TINY.model, text.encode()))
+
+
+def test_missing_and_huge_files(tmp_path):
+    with pytest.raises(BundleError, match="cannot be read"):
+        bundle.read(tmp_path / "none.tflite")
+    with pytest.raises(BundleError, match="cannot be read"):
+        bundle.read(tmp_path)
+    huge = tmp_path / "huge.tflite"
+    with huge.open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    with pytest.raises(BundleError, match="64 MiB"):
+        bundle.read(huge)
