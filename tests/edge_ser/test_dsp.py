@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 
+import reference
 from edge_ser import dsp
 from edge_ser.features import FeatureSpec
 

@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
-import reference
-from voice import voice
 
+import reference
 from edge_ser.errors import ConfigError
 from edge_ser.features import (
     FeatureSpec,
@@ -17,6 +16,7 @@ from edge_ser.features import (
     mfcc,
     static_features,
 )
+from voice import voice
 
 RATE_HZ = 16000
 

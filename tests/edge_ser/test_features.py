@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from voice import voice
 
 from edge_ser.errors import AudioError, ConfigError
 from edge_ser.features import (
@@ -22,6 +21,7 @@ from edge_ser.features import (
     model_input,
     static_features,
 )
+from voice import voice
 
 VOICE = voice(140, 12)
 SPECS = {

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from voice import hiss, voice
 
 from edge_ser import resample as resampling
 from edge_ser.errors import AudioError, ConfigError
 from edge_ser.features import FeatureSpec, log_mel
 from edge_ser.resample import ENGINES, Resampler, resample
+from voice import hiss, voice
 
 RATES_HZ = [8000, 11025, 12000, 22050, 24000, 32000, 44100, 48000, 96000, 192000]
 ODD_RATES_HZ = [8001, 15999, 47999, 191999]
