@@ -39,7 +39,7 @@ def test_every_table_row_of_the_readme_is_recomputed(report, rows):
 
 def test_int8_keeps_its_promises(report, rows):
     table = {row["variant"]: row for row in report.figures_table(rows, "ravdess")}
-    assert table["int8"]["ua"] >= 0.60
+    assert table["int8-pruned"]["ua"] >= 0.60  # the variant that ships
     assert table["int8"]["ua_minus_keras"] >= -0.010
     assert table["int8-pruned"]["ua_minus_keras"] >= -0.015
 

@@ -1,0 +1,149 @@
+"""A Debian 12 with systemd as its first process, in a container of this machine."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+
+PACKAGES = "systemd-sysv,dbus,procps,python3,python3-pyaudio,libasound2-plugins"
+_ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+
+
+def missing_tools() -> list[str]:
+    """Programs that this needs and the machine lacks."""
+    needed = ("systemd-nspawn", "mmdebstrap", "nsenter", "pulseaudio", "paplay")
+    missing = [tool for tool in needed if not shutil.which(tool)]
+    return missing if os.geteuid() == 0 else [*missing, "root rights"]
+
+
+def make_root(folder: pathlib.Path) -> pathlib.Path:
+    """A fresh root file system with Python and PyAudio; about a minute."""
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    subprocess.run(
+        [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            f"--include={PACKAGES}",
+            "bookworm",
+            partial,
+        ],
+        check=True,
+        env=_ENVIRONMENT,
+        capture_output=True,
+    )
+    partial.rename(folder)
+    return folder
+
+
+def install(root: pathlib.Path, checkout: pathlib.Path) -> None:
+    """This checkout and what it requires, below ``/opt/edge-ser`` of the root."""
+    target = root / "opt/edge-ser"
+    shutil.rmtree(target, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
+    for_bookworm = ["--python-version=3.11", "--only-binary=:all:"]
+    for_bookworm += [
+        f"--platform=manylinux{tag}_x86_64"
+        for tag in ("2014", "_2_27", "_2_28", "_2_31", "_2_34")
+    ]
+    libraries = ["numpy", "ai-edge-litert>=1.4,<3", "paho-mqtt>=2,<3"]
+    lib = target / "lib"
+    subprocess.run([*pip, *for_bookworm, f"--target={lib}", *libraries], check=True)
+    # A copy keeps build folders out of the checkout.
+    shutil.copytree(checkout / "edge_ser", lib / "edge_ser", dirs_exist_ok=True)
+    program = target / "bin/edge-ser"
+    program.parent.mkdir(parents=True)
+    program.write_text(
+        '#!/bin/sh\nPYTHONPATH=/opt/edge-ser/lib exec python3 -m edge_ser "$@"\n'
+    )
+    program.chmod(0o755)
+    shutil.copy(checkout / "deploy/edge-ser.service", root / "etc/systemd/system/")
+
+
+class Machine:
+    """The booted container.
+
+    Args:
+        root: a root file system from `make_root`.
+        binds: folders of this machine that it shall see, at the same path.
+    """
+
+    def __init__(self, root: pathlib.Path, binds: tuple[pathlib.Path, ...]) -> None:
+        self.root = root
+        command = ["systemd-nspawn", "-D", str(root), "--boot", "--register=no"]
+        command += ["--keep-unit", "--console=pipe", "--system-call-filter=bpf"]
+        command += ["--capability=CAP_BPF,CAP_NET_ADMIN,CAP_PERFMON"]
+        command += [f"--bind={folder}" for folder in binds]
+        self._log = (root.parent / "boot.log").open("wb")
+        self._nspawn = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+        )
+        self._leader = ""
+        self._boot()
+
+    def _boot(self) -> None:
+        limit_s = time.monotonic() + 60
+        while time.monotonic() < limit_s and self._nspawn.poll() is None:
+            # The container's init is systemd; nspawn has a helper beside it.
+            found = subprocess.run(
+                ["pgrep", "-P", str(self._nspawn.pid), "-x", "systemd"],
+                capture_output=True,
+                text=True,
+            ).stdout.split()
+            if found:
+                self._leader = found[0]
+                state = self.run("systemctl", "is-system-running", "--wait").stdout
+                if state.strip() in ("running", "degraded"):
+                    return
+            time.sleep(0.2)
+        raise RuntimeError(f"systemd did not boot: see {self._log.name}")
+
+    def run(self, *command: str, timeout_s: float = 60) -> subprocess.CompletedProcess:
+        """Run a program inside."""
+        return subprocess.run(
+            ["nsenter", "-a", "-t", self._leader, *command],
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+
+    def show(self, unit: str, name: str) -> str:
+        """One property of a unit."""
+        return self.run("systemctl", "show", "-P", name, unit).stdout.strip()
+
+    def journal(self, unit: str) -> str:
+        """Messages of a unit."""
+        return self.run("journalctl", "-u", unit, "-o", "cat", "--no-pager").stdout
+
+    def wait_for(self, what: str, condition, limit_s: float) -> None:
+        """Ask until the condition holds.
+
+        Raises:
+            AssertionError: it did not within the limit.
+        """
+        end_s = time.monotonic() + limit_s
+        while time.monotonic() < end_s:
+            if condition():
+                return
+            time.sleep(0.25)
+        raise AssertionError(f"not within {limit_s} s: {what}")
+
+    def close(self) -> None:
+        """Switch it off."""
+        if self._leader:
+            self.run("systemctl", "poweroff")
+        try:
+            self._nspawn.wait(20)
+        except subprocess.TimeoutExpired:
+            self._nspawn.kill()
+            self._nspawn.wait()
+        self._log.close()
