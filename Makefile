@@ -47,3 +47,34 @@ check-python:
 
 clean:
 	rm -rf $(DEMO) $(TEST) build dist *.egg-info
+
+# ---- the runtime alone: any Python, ARM, long runs ---------------------------------
+
+# The device package with its interpreter and nothing of the training stack:
+# make test-runtime PYTHON=python3.13
+RUNTIME = .venv-runtime-$(notdir $(PYTHON))
+RUNTIME_TESTS := tests/edge_ser/test_dsp.py tests/edge_ser/test_features.py \
+  tests/edge_ser/test_feature_peers.py tests/edge_ser/test_resample.py \
+  tests/edge_ser/test_bundle.py tests/edge_ser/test_classifier.py \
+  tests/edge_ser/test_interpreter.py tests/edge_ser/audio/test_wav.py \
+  tests/edge_ser/cli/test_classify.py tests/edge_ser/cli/test_bad_input.py
+ARM := .cache/arm
+
+.PHONY: test-runtime test-arm64 test-armhf fuzz soak
+
+test-runtime: | check-python
+	$(PYTHON) -m venv $(RUNTIME)
+	$(RUNTIME)/bin/pip install --quiet --disable-pip-version-check \
+	  -e '.[files]' 'pytest>=8' 'hypothesis>=6.100' librosa python-speech-features
+	$(RUNTIME)/bin/python -m pytest -q $(RUNTIME_TESTS)
+
+# On emulated ARM, as root (a chroot and binfmt_misc).
+test-arm64 test-armhf: test-%:
+	tests/arm/setup.sh $(ARM)/$* $*
+	tests/arm/run.sh $(ARM)/$* $*
+
+fuzz: $(TEST)/.ready
+	EDGE_SER_FUZZ_CASES=25000 $(TEST)/bin/python -m pytest -q tests/fuzz
+
+soak: $(TEST)/.ready
+	$(TEST)/bin/python tests/soak_stream.py --hours 10 --model tests/data/tiny.tflite

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import pathlib
-import tempfile
-import zipfile
 from typing import Any
 
+from edge_ser import archive
 from edge_ser.errors import BundleError, ConfigError
 from edge_ser.features import FeatureSpec
 
@@ -24,8 +22,6 @@ FORMAT_VERSION = 1
 _CARD_NAME = "card.json"
 _MAX_BYTES = 64 << 20
 _MAX_CARD_BYTES = 1 << 20
-# A fixed time stamp, so that the same run gives the same bytes.
-_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,21 +92,7 @@ def pack(card: Card, model: bytes) -> bytes:
     values = dataclasses.asdict(card)
     values["sha256"] = hashlib.sha256(model).hexdigest()
     text = json.dumps(values, indent=1, ensure_ascii=False, sort_keys=True)
-    return _append_card(model, text.encode())
-
-
-def _append_card(model: bytes, text: bytes) -> bytes:
-    """Model and card as one file, always in the same bytes.
-
-    The card is stored, not compressed: zlib versions differ in what they write.
-    """
-    info = zipfile.ZipInfo(_CARD_NAME, _ZIP_TIME)
-    info.create_system = 3
-    archive = io.BytesIO()
-    archive.write(model)
-    with zipfile.ZipFile(archive, "a", zipfile.ZIP_STORED) as tail:
-        tail.writestr(info, text)
-    return archive.getvalue()
+    return model + archive.tail(_CARD_NAME, text.encode(), len(model))
 
 
 def write(path: pathlib.Path, card: Card, model: bytes) -> None:
@@ -119,6 +101,8 @@ def write(path: pathlib.Path, card: Card, model: bytes) -> None:
     Raises:
         BundleError: the folder cannot be written, or the disk is full.
     """
+    import tempfile  # not on the device's way to its first decision
+
     data = pack(card, model)
     unpack(data, str(path))
     try:
@@ -182,31 +166,23 @@ def unpack(data: bytes, source: str = "bundle") -> Bundle:
 
 def _read_tail(data: bytes, source: str) -> tuple[dict[str, Any], int]:
     """The card and where the model ends."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if archive.namelist() != [_CARD_NAME]:
-                raise BundleError(f"{source}: holds no card, or more than a card")
-            info = archive.getinfo(_CARD_NAME)
-            if info.file_size > _MAX_CARD_BYTES:
-                raise BundleError(f"{source}: the card is larger than 1 MiB")
-            text = archive.read(_CARD_NAME)
-            start = info.header_offset
-        values = json.loads(text)
-        if not isinstance(values, dict):
-            raise BundleError(f"{source}: the card is not a JSON object")
-    except BundleError:
-        raise
-    except zipfile.BadZipFile as error:
+    found = archive.split(data, _CARD_NAME)
+    if found is None:
         raise BundleError(
-            f"{source}: no card found; the file is cut, or a plain .tflite: {error}"
-        ) from error
-    except Exception as error:
-        # zipfile and json answer corrupt input with many kinds of exception
-        # (NotImplementedError, zlib.error, struct.error, RecursionError...).
-        raise BundleError(f"{source}: altered: the card is damaged: {error}") from error
-    # The zip headers carry no checksum of their own, but have one valid spelling.
-    if _append_card(data[:start], text) != data:
+            f"{source}: no card found; the file is cut, or a plain .tflite"
+        )
+    start, text = found
+    # The headers of a zip archive carry no checksum, but have one valid spelling.
+    if archive.tail(_CARD_NAME, text, start) != data[start:]:
         raise BundleError(f"{source}: altered: the card's archive is damaged")
+    if len(text) > _MAX_CARD_BYTES:
+        raise BundleError(f"{source}: the card is larger than 1 MiB")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{source}: altered: the card is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise BundleError(f"{source}: the card is not a JSON object")
     return values, start
 
 

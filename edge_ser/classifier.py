@@ -20,7 +20,6 @@ from edge_ser.features import (
     static_features,
 )
 from edge_ser.interpreter import Interpreter
-from edge_ser.resample import check_rate, resample
 
 Float32 = npt.NDArray[np.float32]
 
@@ -163,8 +162,10 @@ class Classifier:
             AudioError: no audio, NaN, not mono, or a rate out of range.
         """
         signal = check_samples(samples)
-        check_rate(sample_rate_hz)
-        signal = resample(signal, sample_rate_hz, self.sample_rate_hz)
+        if sample_rate_hz != self.sample_rate_hz:
+            from edge_ser.resample import resample
+
+            signal = resample(signal, sample_rate_hz, self.sample_rate_hz)
         return self.classify_blocks(iter([signal]))
 
     def classify_blocks(self, blocks: Iterator[Float32]) -> Prediction:

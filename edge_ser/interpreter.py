@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-import importlib.metadata
 import importlib.util
 from typing import Any
 
@@ -25,6 +24,8 @@ RUNTIMES = {
 
 def installed_runtimes() -> dict[str, str]:
     """Runtimes that are installed, with their versions."""
+    import importlib.metadata  # costs more than the rest of this module
+
     found = {}
     for name, (_, distribution) in RUNTIMES.items():
         try:

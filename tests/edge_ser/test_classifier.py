@@ -25,7 +25,7 @@ def whole(samples: np.ndarray) -> list[Prediction]:
     return CLASSIFIER.stream().push(samples)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(
     sizes=st.lists(
         st.one_of(st.integers(1, 700), st.integers(1, 160_000)), min_size=1, max_size=10

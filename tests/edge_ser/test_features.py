@@ -171,7 +171,7 @@ block_sizes = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(sizes=block_sizes, name=st.sampled_from(list(SPECS)))
 def test_a_stream_gives_the_frames_of_the_clip(sizes, name):
     spec = SPECS[name]

@@ -68,7 +68,7 @@ def test_no_images_above_the_old_half_rate(engine, rate_hz):
     assert level_db(out, rate_hz - 1000, 16000) < -60
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 30000), min_size=1, max_size=8),
     rate_hz=st.sampled_from([*RATES_HZ, *ODD_RATES_HZ]),

@@ -1,0 +1,113 @@
+"""Import, load and first decision, beside importing numpy and the interpreter alone.
+
+Both run in fresh processes, in turn. Also the size of the wheel, and how much memory
+the process holds after the first decision.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+from benchmarks import machine
+from edge_ser.interpreter import RUNTIMES, choose_runtime
+
+_GOAL_RATIO = 1.3
+_GOAL_WHEEL_BYTES = 1_000_000
+_BARE = "import numpy, {module}"
+_OURS = """
+import numpy as np
+from edge_ser import Classifier
+classifier = Classifier.load({model!r})
+classifier.classify(np.zeros(round(classifier.card.window_s * 16000), 'f4'), 16000)
+"""
+_RSS = """
+import re
+print(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The verb's options."""
+    parser.add_argument("--model", help="a bundle (default: the built-in one)")
+    parser.add_argument("--rounds", type=int, default=15, help="processes each (15)")
+    parser.add_argument("--wheel", action="store_true", help="also build the wheel")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--check", action="store_true", help="exit 1 on a missed goal")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print, and with ``--check`` judge."""
+    runtime, _ = choose_runtime()
+    bare = _BARE.format(module=RUNTIMES[runtime][0])
+    ours = _OURS.format(model=arguments.model)
+    times: dict[str, list[float]] = {bare: [], ours: []}
+    for code in times:  # files into the page cache, byte code onto the disk
+        _process(code)
+    for _ in range(arguments.rounds):
+        for code, values in times.items():
+            start = time.perf_counter()
+            _process(code)
+            values.append((time.perf_counter() - start) * 1000)
+    bare_ms, ours_ms = (statistics.median(values) for values in times.values())
+    report: dict[str, Any] = {
+        "machine": machine.describe(),
+        "runtime": runtime,
+        "bare_ms": bare_ms,
+        "first_decision_ms": ours_ms,
+        "ratio": ours_ms / bare_ms,
+        "bare_rss_mib": int(_process(bare + _RSS)) / 1024,
+        "first_decision_rss_mib": int(_process(ours + _RSS)) / 1024,
+    }
+    missed = report["ratio"] > _GOAL_RATIO
+    if arguments.wheel:
+        report["wheel_bytes"] = wheel_bytes()
+        missed |= report["wheel_bytes"] > _GOAL_WHEEL_BYTES
+    if arguments.json:
+        print(json.dumps(report, indent=1))
+    else:
+        _show(report)
+    return 1 if arguments.check and missed else 0
+
+
+def wheel_bytes() -> int:
+    """Size of the wheel that this checkout makes."""
+    root = pathlib.Path(__file__).parents[1]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+        subprocess.run([*command, "--wheel-dir", folder, str(root)], check=True)
+        return next(pathlib.Path(folder).glob("*.whl")).stat().st_size
+
+
+def _process(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **machine.ONE_THREAD},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr.strip().splitlines()[-1])
+    return done.stdout
+
+
+def _show(report: dict[str, Any]) -> None:
+    print(machine.headline(report["machine"]))
+    print(
+        f"numpy and {report['runtime']} alone: {report['bare_ms']:.0f} ms, "
+        f"{report['bare_rss_mib']:.0f} MiB\n"
+        f"import edge_ser, load, first decision: {report['first_decision_ms']:.0f} ms, "
+        f"{report['first_decision_rss_mib']:.0f} MiB\n"
+        f"ratio: {report['ratio']:.2f} (goal: at most {_GOAL_RATIO})"
+    )
+    if "wheel_bytes" in report:
+        print(f"wheel: {report['wheel_bytes'] / 1000:.0f} kB (goal: at most 1000 kB)")
