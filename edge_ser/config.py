@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 import pathlib
-import socket
+import platform
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -14,10 +14,12 @@ from typing import Any
 
 from edge_ser.decision import DecisionSettings
 from edge_ser.errors import ConfigError
+from edge_ser.sinks.mqtt import MqttSettings
 from edge_ser.vad import GateSettings
 
 DEFAULT_PATH = pathlib.Path("/etc/edge-ser/config.toml")
 _PREFIX = "EDGE_SER_"
+_OUTPUTS = ("text", "json", "none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,8 @@ class SourceSettings:
     """Play the file at the pace of time."""
     wait: bool = False
     """Start without a microphone, and wait for one."""
+    hang_s: float = 10.0
+    """A sound system that does not answer for so long makes the process end."""
 
     def __post_init__(self) -> None:
         given = [name for name in ("microphone", "file", "pipe") if getattr(self, name)]
@@ -44,6 +48,45 @@ class SourceSettings:
             raise ConfigError(f"{' and '.join(given)} are both given; choose one")
         if not 1 <= self.channels <= 64:
             raise ConfigError(f"channels is {self.channels}; valid: 1 to 64")
+        if not 1 <= self.hang_s <= 3600:
+            raise ConfigError(f"hang_s is {self.hang_s}; valid: 1 to 3600 seconds")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JsonFileSettings:
+    """Events as JSON lines in a file."""
+
+    path: str | None = None
+    max_bytes: int = 1 << 20
+    """A file that would grow beyond it is put aside as PATH.1, PATH.2..."""
+    keep: int = 3
+    """How many files are put aside."""
+
+    def __post_init__(self) -> None:
+        if self.max_bytes < 1024:
+            raise ConfigError(f"max_bytes is {self.max_bytes}; valid: 1024 and more")
+        if not 0 <= self.keep <= 1000:
+            raise ConfigError(f"keep is {self.keep}; valid: 0 to 1000")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SocketSettings:
+    """Events and orders over a Unix socket."""
+
+    path: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommandSettings:
+    """A program run for each event."""
+
+    arguments: tuple[str, ...] = ()
+    """The program and its arguments; no shell."""
+    timeout_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout_s <= 3600:
+            raise ConfigError(f"timeout_s is {self.timeout_s}; valid: up to 3600")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,11 +95,25 @@ class Config:
 
     model: str | None = None
     """Path of a bundle; none: the one that ships with the package."""
-    device_name: str = dataclasses.field(default_factory=socket.gethostname)
+    device_name: str = dataclasses.field(default_factory=platform.node)
     """What events call this listener."""
+    output: str = "text"
+    """On standard output: ``text``, ``json`` or ``none``."""
     source: SourceSettings = dataclasses.field(default_factory=SourceSettings)
     gate: GateSettings = dataclasses.field(default_factory=GateSettings)
     decision: DecisionSettings = dataclasses.field(default_factory=DecisionSettings)
+    json_file: JsonFileSettings = dataclasses.field(default_factory=JsonFileSettings)
+    mqtt: MqttSettings = dataclasses.field(default_factory=MqttSettings)
+    socket: SocketSettings = dataclasses.field(default_factory=SocketSettings)
+    command: CommandSettings = dataclasses.field(default_factory=CommandSettings)
+
+    def __post_init__(self) -> None:
+        if self.output not in _OUTPUTS:
+            raise ConfigError(
+                f"output is {self.output!r}; valid: {', '.join(_OUTPUTS)}"
+            )
+        if not self.device_name.strip():
+            raise ConfigError("device_name is empty; give this listener a name")
 
 
 def load(

@@ -27,13 +27,15 @@ class DecisionSettings:
     """Least smoothed probability of a label to be announced."""
     leave: float = 0.35
     """An announced label stays while it leads with at least this (hysteresis)."""
+    least_speech_s: float = 0.4
+    """What is said before this much speech was heard is not judged."""
     dwell_s: float = 0.5
     """A new state must hold this long before it is announced."""
     idle_after_s: float = 2.0
     """Silence of this length ends the state."""
 
     def __post_init__(self) -> None:
-        for name in ("smoothing_s", "dwell_s", "idle_after_s"):
+        for name in ("smoothing_s", "least_speech_s", "dwell_s", "idle_after_s"):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; valid: 0 to 3600 seconds"
@@ -71,7 +73,7 @@ class Decider:
         thresholds: least smoothed probability by label, in place of ``settings.enter``:
             a model's card may ask more of a label, or less.
 
-    >>> decider = Decider(DecisionSettings(dwell_s=0))
+    >>> decider = Decider(DecisionSettings(least_speech_s=0, dwell_s=0))
     >>> decider.update({"happy": 0.9, "sad": 0.1}, speech=True, time_s=1.0).label
     'happy'
     >>> decider.update(None, speech=False, time_s=2.0)
@@ -116,6 +118,9 @@ class Decider:
         elif time_s - self._last_speech_s >= self.settings.idle_after_s:
             return self.end()
         if probabilities is None or not speech:
+            return None
+        assert self._speech_since_s is not None
+        if time_s - self._speech_since_s < self.settings.least_speech_s:
             return None
         self._smooth(probabilities, time_s)
         return self._decide(time_s)

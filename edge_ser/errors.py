@@ -43,6 +43,20 @@ class MicrophoneError(EdgeSerError):
 
 
 class SinkError(EdgeSerError):
-    """An event could not be delivered to one of the places it should go to."""
+    """An event could not be delivered to one of the places it should go to.
+
+    Args:
+        final: no later event can be delivered either.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class CaptureHungError(EdgeSerError):
+    """The sound system does not return from a call: only a new process can help."""
 
     exit_code = 1

@@ -6,26 +6,44 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from edge_ser.audio import capture as captures
+from edge_ser.audio.capture import Capture, Chunk
 from edge_ser.audio.source import Source
 from edge_ser.classifier import Classifier
 from edge_ser.decision import DecisionSettings
-from edge_ser.errors import SinkError
+from edge_ser.errors import CaptureHungError
 from edge_ser.event import Event
+from edge_ser.mute import MuteSwitch
+from edge_ser.notify import Notifier
 from edge_ser.pipeline import Decided, Pipeline
+from edge_ser.sinks.outlet import Outlet
 from edge_ser.sinks.sink import Sink
 from edge_ser.vad import GateSettings
 
 _log = logging.getLogger(__name__)
 
+_POLL_S = 0.2
+_STATUS_EVERY_S = 1.0
+_STALLED_S = 2.0
+_SILENT_S = 30.0
+_FAREWELL_S = 0.6
+
 
 class Listener:
     """Hears a source until it ends and tells the sinks every change of state.
 
+    A source that fails is opened again; a sink that fails or is slow delays nothing.
+
     Args:
         classifier: the model.
         source: where sound comes from.
-        sinks: where events go.
+        sinks: where events go; closed at the end.
         device: the name that events carry.
+        mute: while it is on, nothing is heard and microphones are let go.
+        wait: begin without the source, and wait for it.
+        hang_s: a source that does not return for so long is given up.
+        notifier: tells systemd.
+        poll: called several times a second by the thread of `run`.
         clock: seconds since 1970. Events of a live source carry its time; those of
             any other source the time of the start plus the position in the stream.
     """
@@ -39,39 +57,78 @@ class Listener:
         device: str,
         gate: GateSettings | None = None,
         decision: DecisionSettings | None = None,
+        mute: MuteSwitch | None = None,
+        wait: bool = False,
+        hang_s: float = 10.0,
+        notifier: Notifier | None = None,
+        poll: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.mute = mute or MuteSwitch()
+        self.events = 0
         self._classifier = classifier
         self._source = source
         self._sinks = list(sinks)
+        self._outlets: list[Outlet] = []
         self._device = device
+        self._hang_s = hang_s
+        self._notifier = notifier or Notifier({})
+        self._poll = poll
         self._clock = clock
         self._pipeline = Pipeline(classifier, gate=gate, decision=decision)
+        self._capture = Capture(source, classifier.sample_rate_hz, wait=wait)
         self._stopped = False
+        self._started_s = 0.0
+        self._status_at_s = 0.0
+        self._fed_at_s = 0.0
+        self._trouble = ""
 
     def stop(self) -> None:
-        """End `run` after the current block; any thread or signal handler may call."""
+        """End `run` soon; any thread or signal handler may call."""
         self._stopped = True
 
     def run(self) -> None:
         """Listen until the source ends or `stop` is called.
 
         Raises:
-            MicrophoneError, AudioError: the source cannot be opened, or fails.
+            MicrophoneError, AudioError: the source cannot be opened, or fails for good.
+            CaptureHungError: the source hangs; leave the process.
         """
-        self._source.open(self._classifier.sample_rate_hz)
+        self._outlets = [Outlet(sink) for sink in self._sinks]
         self._started_s = self._clock()
+        self._capture.start()
         try:
-            while not self._stopped:
-                block = self._source.read()
-                if block is None:
+            while not self._stopped and not self._capture.ended:
+                self._poll()
+                self._follow_mute()
+                chunk = self._capture.get(_POLL_S)
+                if chunk is not None:
+                    self._hear(chunk)
+                self._keep_house(heard=chunk is not None)
+                if self._outlets and all(each.gone for each in self._outlets):
                     break
-                self._announce(self._pipeline.push(block))
             self._announce(self._pipeline.end())
         finally:
-            self._source.close()
-            for sink in self._sinks:
-                sink.close()
+            self._notifier.stopping()
+            self._capture.stop()
+            self._close_outlets()
+        if self._capture.error is not None and not self._stopped:
+            raise self._capture.error
+
+    def _follow_mute(self) -> None:
+        if self.mute.muted:
+            self._capture.pause()
+            self._announce(self._pipeline.end())
+        else:
+            self._capture.resume()
+
+    def _hear(self, chunk: Chunk) -> None:
+        if self.mute.muted:
+            return  # what was on its way when the switch was turned
+        if chunk.gap:
+            # What came before says nothing about what comes now.
+            self._announce(self._pipeline.end())
+        self._announce(self._pipeline.push(chunk.samples))
 
     def _announce(self, decided: list[Decided]) -> None:
         for each in decided:
@@ -89,8 +146,85 @@ class Listener:
                 device=self._device,
                 model=self._classifier.card.title,
             )
-            for sink in self._sinks:
-                try:
-                    sink.send(event)
-                except SinkError as error:
-                    _log.warning("event lost: %s", error)
+            self.events += 1
+            for outlet in self._outlets:
+                outlet.put(event, wait=not self._source.live)
+
+    def _keep_house(self, *, heard: bool) -> None:
+        """Feed the watchdog, tell the status, and notice what is wrong."""
+        now_s = time.monotonic()
+        capture = self._capture
+        if capture.stuck_s > self._hang_s:
+            raise CaptureHungError(
+                f"{self._source.name} has not returned for {self._hang_s:g} s; "
+                "the sound system hangs"
+            )
+        # A listener that listens is alive when it hears; otherwise when it loops.
+        listening = capture.state == captures.LISTENING and not self._stalled
+        watchdog_s = self._notifier.watchdog_s
+        if watchdog_s is not None and now_s - self._fed_at_s > watchdog_s / 4:
+            stuck = capture.stuck_s > 1.0
+            if heard if listening else not stuck:
+                self._notifier.alive()
+                self._fed_at_s = now_s
+        if now_s - self._status_at_s >= _STATUS_EVERY_S:
+            self._status_at_s = now_s
+            self._notifier.status(self.status())
+            self._tell_trouble()
+
+    @property
+    def _stalled(self) -> bool:
+        return self._capture.stalled_s > _STALLED_S
+
+    def trouble(self) -> str:
+        """What is wrong with the source now; empty if nothing is."""
+        capture = self._capture
+        if capture.state == captures.WAITING:
+            return str(capture.error or f"{self._source.name} is not open yet")
+        if capture.state != captures.LISTENING:
+            return ""
+        if self._stalled:
+            return f"{self._source.name} gives no audio"
+        if capture.silent_s > _SILENT_S:
+            return f"{self._source.name} gives digital silence; is it switched off?"
+        return ""
+
+    def _tell_trouble(self) -> None:
+        trouble = self.trouble()
+        if trouble == self._trouble:
+            return
+        if trouble and self._capture.state == captures.LISTENING:
+            _log.warning("%s", trouble)
+        elif self._trouble and self._capture.state == captures.LISTENING:
+            _log.info("%s is back", self._source.name)
+        self._trouble = trouble
+
+    def status(self) -> str:
+        """One line: what it does, and the counters."""
+        capture, counters = self._capture, self._capture.counters
+        trouble = self.trouble()
+        if self.mute.muted:
+            doing = "muted"
+        elif capture.state == captures.WAITING or self._stalled:
+            doing = f"waiting for microphone ({trouble})"
+        elif trouble:
+            doing = f"listening ({trouble})"
+        else:
+            doing = f"listening, {self._pipeline.state}"
+        lost = ", ".join(
+            f"{each.lost} lost at {each.name}" for each in self._outlets if each.lost
+        )
+        return (
+            f"{doing}; {self.events} events{', ' + lost if lost else ''}; "
+            f"{counters.heard_s:.0f} s heard, "
+            f"{counters.lost_s + counters.dropped_s:.1f} s lost, "
+            f"{counters.failures} failures"
+        )
+
+    def _close_outlets(self) -> None:
+        deadline_s = time.monotonic() + _FAREWELL_S
+        for outlet in self._outlets:
+            outlet.close(deadline_s)
+        lost = sum(outlet.lost for outlet in self._outlets)
+        if lost:
+            _log.warning("%d deliveries of events were lost", lost)

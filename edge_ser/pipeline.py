@@ -1,4 +1,4 @@
-"""From blocks of audio to decisions: gate, model and decider joined.
+"""From blocks of audio to decisions: gate, models and decider joined.
 
 Pure: no clock, no input or output; time is the position in the stream.
 """
@@ -13,11 +13,12 @@ import numpy.typing as npt
 
 from edge_ser.classifier import Classifier
 from edge_ser.decision import Decider, Decision, DecisionSettings
-from edge_ser.vad import EnergyDetector, Gate, GateSettings
+from edge_ser.speech import SpeechCheck
+from edge_ser.vad import Gate, GateSettings, make_detector
 
 Float32 = npt.NDArray[np.float32]
 
-_STEP_MS = 100
+STEP_MS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +31,18 @@ class Decided:
 
 
 class Pipeline:
-    """Gate, model and decider over one stream of audio.
+    """Gate, models and decider over one stream of audio.
 
-    The model runs only while the gate is open. When it opens, the model hears the
-    window that ends there, so that it can answer at once and not a window later.
+    Three stages, each of which lets the next one rest: the gate looks for anything that
+    may be a voice, the speech model makes sure that it is one, the emotion model hears
+    it. A stage that wakes first hears what came just before (pre-roll), so that it can
+    answer at once and not a window later.
 
     Args:
-        classifier: may be shared.
+        classifier: the emotion model; may be shared.
+
+    Raises:
+        ConfigError: a model rate that the gate cannot work with.
     """
 
     def __init__(
@@ -46,18 +52,25 @@ class Pipeline:
         gate: GateSettings | None = None,
         decision: DecisionSettings | None = None,
     ) -> None:
-        self._rate_hz = classifier.sample_rate_hz
-        self._step = self._rate_hz * _STEP_MS // 1000
+        gate = gate or GateSettings()
+        rate_hz = classifier.sample_rate_hz
+        self._step = rate_hz * STEP_MS // 1000
         self._rest: Float32 = np.empty(0, np.float32)
+        self._gate = Gate(make_detector(gate, rate_hz), rate_hz, gate)
+        self._check = SpeechCheck(rate_hz, gate.speech) if gate.speech else None
         self._stream = classifier.stream()
         self._decider = Decider(decision, classifier.card.thresholds)
-        self._gate = Gate(EnergyDetector(), self._rate_hz, gate)
-        # The newest steps, a window of them, to hear what came before the gate opened.
         self._window_samples = classifier.card.features.model_samples
-        count = -(-self._window_samples // self._step)
+        longest = self._window_samples
+        if self._check is not None:
+            longest = max(longest, self._check.window_samples)
+        count = -(-longest // self._step)
         silence = np.zeros(self._step, np.float32)
         self._newest = collections.deque([silence] * count, count)
         self._steps = 0
+        self._was_open = self._was_speaking = False
+        self.windows = 0
+        """How often the emotion model has been asked."""
 
     @property
     def state(self) -> str:
@@ -67,7 +80,7 @@ class Pipeline:
     @property
     def position_s(self) -> float:
         """Audio taken so far, in whole steps of 0.1 s."""
-        return self._steps * _STEP_MS / 1000
+        return self._steps * STEP_MS / 1000
 
     def push(self, block: Float32) -> list[Decided]:
         """The decisions that this block brings about.
@@ -79,30 +92,50 @@ class Pipeline:
         decided = []
         whole = len(audio) // self._step * self._step
         for start in range(0, whole, self._step):
-            decision = self._hear(audio[start : start + self._step])
+            # A copy: the steps are kept, the caller's block must not be.
+            decision = self._hear(audio[start : start + self._step].copy())
             if decision is not None:
                 decided.append(Decided(self.position_s, decision))
         self._rest = audio[whole:].copy()
         return decided
 
     def end(self) -> list[Decided]:
-        """What the end of the stream brings about: a last ``idle``."""
+        """What the end of the audio, or a gap in it, brings about: ``idle``."""
         decision = self._decider.end()
         return [Decided(self.position_s, decision)] if decision else []
 
     def _hear(self, step: Float32) -> Decision | None:
         self._steps += 1
-        was_open = self._gate.is_open
-        is_open = self._gate.push(step)
         self._newest.append(step)
+        is_open = self._gate.push(step)
+        speaking = is_open and self._is_speech(step)
+        self._was_open = is_open
         probabilities = None
-        if is_open:
-            if not was_open:
+        if speaking:
+            if self._was_speaking:
+                heard = step
+            else:
                 self._stream.reset()
-                step = np.concatenate(self._newest)[-self._window_samples :]
-            predictions = self._stream.push(step)
+                heard = self._pre_roll(self._window_samples)
+            predictions = self._stream.push(heard)
+            self.windows += len(predictions)
             if predictions:
                 probabilities = predictions[-1].probabilities
+        self._was_speaking = speaking
         return self._decider.update(
-            probabilities, speech=is_open, time_s=self.position_s
+            probabilities, speech=speaking, time_s=self.position_s
         )
+
+    def _is_speech(self, step: Float32) -> bool:
+        if self._check is None:
+            return True
+        if self._was_open:
+            return self._check.push(step)
+        self._check.reset()
+        return self._check.push(self._pre_roll(self._check.window_samples))
+
+    def _pre_roll(self, samples: int) -> Float32:
+        """The newest audio, this step included."""
+        count = -(-samples // self._step)
+        steps = list(self._newest)[-count:]
+        return np.concatenate(steps)[-samples:]

@@ -34,6 +34,7 @@ class MicrophoneSource:
     """
 
     live = True
+    paced = True
     reopens = True
 
     def __init__(self, device: str | None = None) -> None:

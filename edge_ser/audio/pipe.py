@@ -36,6 +36,8 @@ class PipeSource:
         AudioError: a rate that cannot be resampled.
     """
 
+    paced = False  # the writer sets the pace, and a pipe loses nothing
+
     def __init__(
         self, path: str = "-", *, rate_hz: int = 16000, channels: int = 1
     ) -> None:
@@ -59,7 +61,10 @@ class PipeSource:
             self._descriptor = sys.stdin.fileno()
             return
         try:
-            if stat.S_ISSOCK(os.stat(self._path).st_mode):
+            mode = os.stat(self._path).st_mode
+            if stat.S_ISDIR(mode):
+                raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if stat.S_ISSOCK(mode):
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
                 self._socket.connect(self._path)
                 self._descriptor = self._socket.fileno()

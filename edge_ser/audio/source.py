@@ -16,7 +16,9 @@ class Source(Protocol):
     name: str
     """What status lines and errors call it."""
     live: bool
-    """Whether it keeps the pace of time, so that what is not read is lost."""
+    """Whether it tells of the present, so that events carry the time of the clock."""
+    paced: bool
+    """Whether it gives a second of audio a second, so that what is missing is lost."""
     reopens: bool
     """Whether it can be closed and opened again without losing anything but time."""
 

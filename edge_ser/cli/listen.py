@@ -14,17 +14,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-import types
 
 from edge_ser import config as configs
-from edge_ser.audio.source import Source
-from edge_ser.classifier import Classifier
-from edge_ser.listener import Listener
-from edge_ser.sinks.jsonlines import JsonLinesSink
-from edge_ser.sinks.sink import Sink
-from edge_ser.sinks.text import TextSink
+from edge_ser.errors import CaptureHungError
+from edge_ser.service import Service, set_up_logging
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,62 +44,49 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device-name", metavar="NAME", help="the name in events (the host's)"
     )
     parser.add_argument("--config", metavar="PATH", help="a TOML file")
-    parser.add_argument("--json", action="store_true", help="events as JSON lines")
+    parser.add_argument(
+        "--wait",
+        action="store_true",
+        default=None,
+        help="start without the microphone, and wait for it",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="events as JSON lines")
+    output.add_argument(
+        "--quiet", action="store_true", help="only to the sinks of the settings"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Listen until the source ends, or a signal."""
-    config = configs.load(
+    from edge_ser.cli import report
+
+    set_up_logging(verbose=arguments.debug)
+    try:
+        Service(lambda: _load(arguments)).run()
+    except CaptureHungError as error:
+        report(str(error))
+        # The thread that hangs in the sound system would hold up any other way out.
+        sys.stdout.flush()
+        os._exit(error.exit_code)
+    return 0
+
+
+def _load(arguments: argparse.Namespace) -> configs.Config:
+    output = "json" if arguments.json else "none" if arguments.quiet else None
+    return configs.load(
         arguments.config,
         os.environ,
         {
             "model": arguments.model,
             "device_name": arguments.device_name,
+            "output": output,
             "source.microphone": arguments.microphone,
             "source.file": arguments.file,
             "source.pipe": arguments.pipe,
             "source.rate_hz": arguments.rate,
             "source.channels": arguments.channels,
             "source.real_time": arguments.real_time,
+            "source.wait": arguments.wait,
         },
     )
-    source = open_source(config.source)
-    classifier = Classifier.load(config.model)
-    sink: Sink
-    if arguments.json:
-        sink = JsonLinesSink(sys.stdout)
-    else:
-        sink = TextSink(sys.stdout, width=max(map(len, classifier.labels)))
-    listener = Listener(
-        classifier,
-        source,
-        [sink],
-        device=config.device_name,
-        gate=config.gate,
-        decision=config.decision,
-    )
-
-    def stop(_number: int, _frame: types.FrameType | None) -> None:
-        listener.stop()
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    listener.run()
-    return 0
-
-
-def open_source(settings: configs.SourceSettings) -> Source:
-    """The source that the settings name; nothing is opened yet."""
-    if settings.file:
-        from edge_ser.audio.file import FileSource
-
-        return FileSource(settings.file, real_time=settings.real_time)
-    if settings.pipe:
-        from edge_ser.audio.pipe import PipeSource
-
-        return PipeSource(
-            settings.pipe, rate_hz=settings.rate_hz, channels=settings.channels
-        )
-    from edge_ser.audio.microphone import MicrophoneSource
-
-    return MicrophoneSource(settings.microphone)

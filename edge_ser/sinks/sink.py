@@ -12,6 +12,8 @@ class Sink(Protocol):
 
     name: str
     """What status lines and errors call it."""
+    undelivered: int
+    """After `close`: events that `send` took and that never arrived."""
 
     def send(self, event: Event) -> None:
         """Deliver an event.

@@ -7,8 +7,8 @@ import os
 from typing import TextIO
 
 from edge_ser.decision import IDLE, UNCERTAIN
-from edge_ser.errors import SinkError
 from edge_ser.event import Event
+from edge_ser.sinks.jsonlines import write_line
 
 _BOLD, _DIM, _RESET = "\033[1m", "\033[2m", "\033[0m"
 _COLOURS = {
@@ -28,6 +28,8 @@ class TextSink:
         stream: it stays open when the sink is closed.
         width: of the longest label.
     """
+
+    undelivered = 0
 
     def __init__(self, stream: TextIO, *, width: int = len(UNCERTAIN)) -> None:
         self.name = "standard output"
@@ -55,11 +57,7 @@ class TextSink:
 
     def send(self, event: Event) -> None:
         """See `Sink.send`."""
-        try:
-            self._stream.write(self.line(event) + "\n")
-            self._stream.flush()
-        except (OSError, ValueError) as error:
-            raise SinkError(f"{self.name}: {error}") from error
+        write_line(self._stream, self.line(event), self.name)
 
     def close(self) -> None:
         """See `Sink.close`."""
