@@ -1,0 +1,105 @@
+"""Every program in examples/ does what its first lines say."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import wave
+
+import numpy as np
+import pytest
+
+from tiny_model import TINY_MODEL
+from voice import voice
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(EXAMPLES.parent)}
+
+
+def pcm(pitch_hz: float, seconds: float = 3.0) -> bytes:
+    return np.round(voice(pitch_hz, seconds) * 32767).astype("<i2").tobytes()
+
+
+@pytest.fixture
+def wav(tmp_path):
+    def write(name: str, pitch_hz: float) -> str:
+        path = tmp_path / name
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 16000, 0, "NONE", ""))
+            file.writeframes(pcm(pitch_hz))
+        return str(path)
+
+    return write
+
+
+def run(name: str, *arguments: str, stdin: bytes = b"") -> str:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments],
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def test_firmware_loop():
+    lines = run("firmware_loop.py", str(TINY_MODEL), stdin=pcm(320)).splitlines()
+    assert len(lines) == 10  # every 0.25 s once 0.655 s are there
+    assert all("high" in line for line in lines)
+
+
+def test_callback(wav):
+    *lines, dropped = run(
+        "callback.py", wav("low.wav", 100), str(TINY_MODEL)
+    ).splitlines()
+    assert len(lines) == 10
+    assert all("low" in line for line in lines)
+    assert dropped == "dropped blocks: 0"
+
+
+def test_threads(wav, tmp_path):
+    paths = [wav("a.wav", 100), wav("b.wav", 320), str(tmp_path / "empty.wav")]
+    with wave.open(paths[2], "wb") as file:
+        file.setparams((1, 2, 16000, 0, "NONE", ""))
+    lines = run("threads.py", str(TINY_MODEL), *paths).splitlines()
+    assert lines[0].endswith(": low")
+    assert lines[1].endswith(": high")
+    assert "error: less than 25 ms" in lines[2]
+
+
+def test_asyncio_server():
+    server = subprocess.Popen(
+        [sys.executable, EXAMPLES / "asyncio_server.py", "0", str(TINY_MODEL)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+    )
+    try:
+        port = int(server.stdout.readline().split()[-1])
+        sent = [pcm(100), pcm(320)]
+        clients = [socket.create_connection(("127.0.0.1", port), 60) for _ in sent]
+        for client, data in zip(clients, sent, strict=True):
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+        for client, label in zip(clients, ("low", "high"), strict=True):
+            with client, client.makefile() as file:
+                answers = [json.loads(line) for line in file]
+            assert len(answers) == 10
+            assert {answer["label"] for answer in answers} == {label}
+    finally:
+        server.terminate()
+        server.wait(20)
+        server.stdout.close()
+
+
+def test_every_example_has_a_test():
+    tests = pathlib.Path(__file__).read_text()
+    for example in EXAMPLES.glob("*.py"):
+        assert f'"{example.name}"' in tests
