@@ -4,6 +4,8 @@ Examples:
   edge-ser classify clip.wav
   edge-ser classify --json *.wav > answers.jsonl
   edge-ser classify --model my.tflite clip.flac
+  edge-ser classify --timeline talk.wav
+  edge-ser classify --timeline --step 10 --csv *.wav > talks.csv
 
 A file that cannot be read is reported, the others are answered, and the exit code is 4.
 """
@@ -14,10 +16,17 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
 
 from edge_ser.audio.file import read_blocks
 from edge_ser.classifier import Classifier, Prediction
-from edge_ser.errors import AudioError
+from edge_ser.cli import engine, timeline
+from edge_ser.errors import AudioError, ConfigError
+
+Float32 = npt.NDArray[np.float32]
 
 _BAR_WIDTH = 20
 
@@ -26,18 +35,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("paths", nargs="+", metavar="PATH", help="sound file")
     parser.add_argument(
-        "--model", metavar="BUNDLE", help="a .tflite bundle (default: the built-in one)"
+        "--channel",
+        type=int,
+        metavar="N",
+        help="take this channel, 0 is the first (default: the average of all)",
     )
     parser.add_argument(
-        "--json", action="store_true", help="one JSON object a file, in the order given"
+        "--timeline", action="store_true", help="emotion over time, a row a window"
     )
+    parser.add_argument(
+        "--step", type=float, metavar="S", help="seconds in a row of the timeline"
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a file, in the order given (a row with --timeline)",
+    )
+    output.add_argument(
+        "--csv", action="store_true", help="the timeline as CSV with a header"
+    )
+    engine.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Classify each file in turn."""
     from edge_ser.cli import report
 
-    classifier = Classifier.load(arguments.model)
+    if arguments.step is not None and not arguments.step > 0:
+        raise ConfigError(f"--step is {arguments.step:g}; valid: seconds above 0")
+    if not arguments.timeline and (arguments.csv or arguments.step is not None):
+        raise ConfigError("--csv and --step belong to --timeline: give it too")
+    classifier = engine.load(arguments)
+    if arguments.csv:
+        print(timeline.csv_header(classifier))
     path_width = max(map(len, arguments.paths))
     if sys.stdout.isatty():
         path_width = min(path_width, max(20, shutil.get_terminal_size().columns - 50))
@@ -45,7 +76,10 @@ def run(arguments: argparse.Namespace) -> int:
     code = 0
     for path in arguments.paths:
         try:
-            blocks = read_blocks(path, classifier.sample_rate_hz)
+            blocks = read_blocks(path, classifier.sample_rate_hz, arguments.channel)
+            if arguments.timeline:
+                _timeline(path, blocks, classifier, arguments)
+                continue
             prediction = classifier.classify_blocks(blocks)
         except AudioError as error:
             sys.stdout.flush()  # keep the order where both go to one terminal
@@ -60,6 +94,25 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print(_line(path, prediction, path_width, label_width), flush=True)
     return code
+
+
+def _timeline(
+    path: str,
+    blocks: Iterator[Float32],
+    classifier: Classifier,
+    arguments: argparse.Namespace,
+) -> None:
+    label_width = max(map(len, classifier.labels))
+    if not (arguments.json or arguments.csv):
+        print(path)
+    for row in timeline.rows(classifier, blocks, arguments.step):
+        if arguments.json:
+            line = timeline.json_line(path, row)
+        elif arguments.csv:
+            line = timeline.csv_line(path, row)
+        else:
+            line = timeline.chart_line(row, label_width, _bar(row.confidence))
+        print(line, flush=True)
 
 
 def _answer(path: str, prediction: Prediction) -> dict[str, object]:

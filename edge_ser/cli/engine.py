@@ -1,0 +1,47 @@
+"""The options that say which model runs, and on what."""
+
+from __future__ import annotations
+
+import argparse
+
+from edge_ser.classifier import Classifier
+from edge_ser.interpreter import DELEGATES, RUNTIMES
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--model`` and how it is run."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--model", metavar="BUNDLE", help="a .tflite bundle (default: the built-in one)"
+    )
+    group.add_argument(
+        "--interpreter",
+        metavar="NAME",
+        help=f"{', '.join(RUNTIMES)} (default: the first that works)",
+    )
+    group.add_argument("--threads", type=int, default=1, help="of the interpreter (1)")
+    group.add_argument(
+        "--delegate",
+        metavar="NAME",
+        help=f"{', '.join(DELEGATES)}, or the path of a delegate's library",
+    )
+    group.add_argument(
+        "--portable",
+        action="store_true",
+        help="kernels whose results are the same on every processor; slower",
+    )
+
+
+def load(arguments: argparse.Namespace) -> Classifier:
+    """The classifier that the options ask for.
+
+    Raises:
+        BundleError, ConfigError, InterpreterError: see `Classifier.load`.
+    """
+    return Classifier.load(
+        arguments.model,
+        runtime=arguments.interpreter,
+        threads=arguments.threads,
+        delegate=arguments.delegate,
+        portable=arguments.portable,
+    )

@@ -1,0 +1,117 @@
+"""Emotion over the time of a recording, as a chart, JSON lines or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_ser.classifier import Classifier, Prediction
+
+Float32 = npt.NDArray[np.float32]
+
+
+def rows(
+    classifier: Classifier, blocks: Iterator[Float32], step_s: float | None
+) -> Iterator[Prediction]:
+    """Predictions in order, as soon as they are known; memory does not grow.
+
+    Args:
+        blocks: audio at the model's rate.
+        step_s: the mean over the windows that begin within so many seconds makes a row;
+            None gives a row to each window.
+
+    Raises:
+        AudioError: see `Stream.push` and `Stream.finish`.
+    """
+    count = 1
+    if step_s is not None:
+        count = max(1, round(step_s / classifier.card.hop_s))
+    group: list[Prediction] = []
+    for prediction in _windows(classifier, blocks):
+        group.append(prediction)
+        if len(group) == count:
+            yield _mean(classifier, group)
+            group = []
+    if group:
+        yield _mean(classifier, group)
+
+
+def _windows(classifier: Classifier, blocks: Iterator[Float32]) -> Iterator[Prediction]:
+    stream = classifier.stream()
+    for block in blocks:
+        yield from stream.push(block)
+    yield from stream.finish()
+
+
+def _mean(classifier: Classifier, group: list[Prediction]) -> Prediction:
+    if len(group) == 1:
+        return group[0]
+    table = [list(each.probabilities.values()) for each in group]
+    start_s = group[0].start_s
+    end_s = group[-1].start_s + group[-1].duration_s
+    mean = np.mean(table, 0).astype(np.float32)
+    return classifier.prediction(mean, start_s, end_s - start_s)
+
+
+def clock(seconds: float) -> str:
+    """``1:02:03.5``: hours only where there are any.
+
+    >>> clock(63.25), clock(3723.5)
+    ('1:03.2', '1:02:03.5')
+    """
+    tenths = int(seconds * 10)
+    minutes, rest = divmod(tenths, 600)
+    hours, minutes = divmod(minutes, 60)
+    start = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{start}:{rest / 10:04.1f}"
+
+
+def chart_line(row: Prediction, label_width: int, bar: str) -> str:
+    """A row of the chart: time, label, confidence, bar."""
+    return (
+        f"{clock(row.start_s):>10}  {row.label:{label_width}}  "
+        f"{row.confidence:4.0%}  {bar}"
+    )
+
+
+def json_line(path: str, row: Prediction) -> str:
+    """A row as a JSON object, without the line break."""
+    return json.dumps(
+        {
+            "path": path,
+            "start_s": round(row.start_s, 3),
+            "end_s": round(row.start_s + row.duration_s, 3),
+            "label": row.label,
+            "confidence": round(row.confidence, 4),
+            "probabilities": {
+                label: round(value, 4) for label, value in row.probabilities.items()
+            },
+        },
+        ensure_ascii=False,
+    )
+
+
+def csv_header(classifier: Classifier) -> str:
+    """The first line of a CSV timeline."""
+    fields = ["path", "start_s", "end_s", "label", "confidence", *classifier.labels]
+    return _csv(fields)
+
+
+def csv_line(path: str, row: Prediction) -> str:
+    """A row as CSV (RFC 4180), without the line break."""
+    end_s = row.start_s + row.duration_s
+    fields = [path, f"{row.start_s:.3f}", f"{end_s:.3f}", row.label]
+    fields.append(f"{row.confidence:.4f}")
+    fields += [f"{value:.4f}" for value in row.probabilities.values()]
+    return _csv(fields)
+
+
+def _csv(fields: list[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields)
+    return line.getvalue()
