@@ -1,0 +1,191 @@
+"""`edge-ser doctor`: what it sees, what it advises, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import threading
+
+import numpy as np
+import pytest
+
+from edge_ser import diagnosis
+from edge_ser.audio import microphone
+from edge_ser.cli import doctor
+from edge_ser.errors import MicrophoneError
+from voice import hiss, voice
+
+RATE_HZ = 16000
+
+
+def by_name(checks: list[diagnosis.Check]) -> dict[str, diagnosis.Check]:
+    return {check.name: check for check in checks}
+
+
+def judged(samples: np.ndarray, elapsed_s: float | None = None):
+    return by_name(diagnosis.judge_sound(samples.astype("f4"), RATE_HZ, elapsed_s))
+
+
+def test_a_good_recording():
+    checks = judged(voice(140, 2) + hiss(2, 1e-3), 2.0)
+    assert {check.status for check in checks.values()} == {diagnosis.OK}
+    assert set(checks) == {"level", "clipping", "dc offset", "dropped audio"}
+
+
+@pytest.mark.parametrize(
+    ("samples", "name", "word"),
+    [
+        (np.zeros(RATE_HZ), "level", "unmute"),
+        (hiss(1, 3e-4), "level", "quiet"),
+        (np.clip(voice(140, 1) * 20, -1, 1), "clipping", "gain down"),
+        (voice(140, 1) * 0.3 + 0.1, "dc offset", "sound card"),
+    ],
+)
+def test_faulty_recordings(samples, name, word):
+    check = judged(samples)[name]
+    assert check.status == diagnosis.WARNING
+    assert word in check.advice
+
+
+def test_lost_and_missing_sound():
+    check = judged(voice(140, 1.5), 2.0)["dropped audio"]
+    assert check.status == diagnosis.WARNING
+    assert "25%" in check.advice
+    silent = judged(np.zeros(0), 2.0)["level"]
+    assert (silent.status, silent.exit_code) == (diagnosis.FAILURE, 5)
+
+
+@pytest.mark.parametrize(
+    ("typical_s", "worst_s", "status"),
+    [
+        (0.01, 0.02, "ok"),
+        (0.01, 0.6, "warning"),
+        (0.3, 0.3, "warning"),
+        (0.5, 0.5, "failure"),
+    ],
+)
+def test_speed(typical_s, worst_s, status):
+    assert diagnosis.judge_speed(typical_s, worst_s, 0.5).status == status
+
+
+@pytest.mark.parametrize(
+    ("governor", "degrees", "status", "word"),
+    [
+        ("ondemand", "50000", "ok", ""),
+        ("powersave", "50000", "warning", "scaling_governor"),
+        ("ondemand", "85000", "warning", "heat sink"),
+        (None, None, "ok", ""),
+    ],
+)
+def test_processor(tmp_path, governor, degrees, status, word):
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("Features\t: fp asimd asimddp\n")
+    for path, text in (
+        ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", governor),
+        ("sys/class/thermal/thermal_zone0/temp", degrees),
+    ):
+        if text is not None:
+            (tmp_path / path).parent.mkdir(parents=True)
+            (tmp_path / path).write_text(text + "\n")
+    check = diagnosis.check_processor(tmp_path)
+    assert check.status == status
+    assert word in check.advice
+    assert "asimddp" in check.found
+
+
+def test_without_microphone(run, model):
+    answer = run("doctor", "--no-microphone", "--model", model)
+    assert answer.code == 0, answer.out
+    names = [line.split()[1] for line in answer.out.splitlines() if line[0] != " "]
+    assert names == ["interpreter", "numpy", "processor", "model", "speed"]
+
+
+def test_json_and_a_recording(run, model, recording):
+    answer = run("doctor", "--json", "--file", recording, "--model", model)
+    assert answer.code == 0
+    checks = [json.loads(line) for line in answer.out.splitlines()]
+    assert {"name", "status", "found", "advice"} == set(checks[0])
+    assert [check["name"] for check in checks[-4:]] == [
+        *("recording", "level", "clipping", "dc offset")
+    ]
+
+
+def test_an_altered_model(run, model, tmp_path):
+    data = bytearray(pathlib.Path(model).read_bytes())
+    data[3000] ^= 1
+    path = tmp_path / "altered.tflite"
+    path.write_bytes(data)
+    answer = run("doctor", "--no-microphone", "--model", path)
+    assert answer.code == 3
+    assert "SHA-256" in answer.out
+    assert "speed" not in answer.out
+
+
+def test_a_missing_recording(run, model, tmp_path):
+    answer = run("doctor", "--file", tmp_path / "none.wav", "--model", model)
+    assert answer.code == 4
+
+
+def test_wrong_usage(run):
+    run("doctor", "--seconds", "0").check_error(2, "--seconds", "0.1 to 60")
+    assert run("doctor", "--no-microphone", "--interpreter", "x").code == 2
+
+
+class Microphone:
+    """A microphone of computed sound, as fast as it is read."""
+
+    name = "microphone 0 'fake'"
+
+    def __init__(self, device):
+        self.reads = 0
+
+    def open(self, rate_hz):
+        pass
+
+    def read(self):
+        self.reads += 1
+        return voice(140, 0.032, seed=self.reads)
+
+    def close(self):
+        pass
+
+
+def test_a_microphone(run, model, monkeypatch):
+    monkeypatch.setattr(microphone, "MicrophoneSource", Microphone)
+    answer = run("doctor", "--seconds", "0.1", "--model", model)
+    assert answer.code == 0
+    assert "fake" in answer.out
+    assert "dropped audio" in answer.out
+
+
+def test_no_microphone(run, model, monkeypatch):
+    class Missing(Microphone):
+        def open(self, rate_hz):
+            raise MicrophoneError("no microphone found; plug one in")
+
+    monkeypatch.setattr(microphone, "MicrophoneSource", Missing)
+    answer = run("doctor", "--model", model)
+    assert answer.code == 5
+    assert "plug one in" in answer.out
+
+
+def test_a_sound_server_that_hangs(run, model, monkeypatch):
+    forever = threading.Event()
+
+    class Hung(Microphone):
+        def read(self):
+            forever.wait()
+
+    class Left(BaseException):
+        pass
+
+    def leave(code):
+        raise Left(code)
+
+    monkeypatch.setattr(microphone, "MicrophoneSource", Hung)
+    monkeypatch.setattr(doctor, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(doctor.os, "_exit", leave)
+    with pytest.raises(Left) as left:
+        run("doctor", "--seconds", "0.1", "--model", model)
+    assert left.value.args == (5,)
+    forever.set()
