@@ -134,7 +134,9 @@ def mel_filter_bank(
             bank = np.maximum(0.0, np.minimum(rising, falling))
     if norm == "area":
         bank = bank * (2.0 / (corners_hz[2:] - corners_hz[:-2]))
-    return np.nan_to_num(bank, nan=0.0, posinf=0.0, neginf=0.0)
+    # (Not nan_to_num, which warns of subnormals once an interpreter on ARM has set the
+    # processor to flush them to zero.)
+    return np.where(np.isfinite(bank), bank, 0.0)
 
 
 def log_compress(
