@@ -21,21 +21,30 @@ class DecisionSettings:
         ConfigError: a value out of range.
     """
 
-    smoothing_s: float = 1.0
+    smoothing_s: float = 0.8
     """Time constant of the exponential average over predictions."""
-    enter: float = 0.45
+    enter: float = 0.3
     """Least smoothed probability of a label to be announced."""
-    leave: float = 0.35
+    leave: float = 0.22
     """An announced label stays while it leads with at least this (hysteresis)."""
-    least_speech_s: float = 0.4
+    least_speech_s: float = 0.3
     """What is said before this much speech was heard is not judged."""
-    dwell_s: float = 0.5
-    """A new state must hold this long before it is announced."""
+    dwell_s: float = 0.4
+    """A new label must lead this long before it is announced; when the speech ends
+    first, it is announced then."""
+    uncertain_after_s: float = 1.5
+    """No label must have been probable enough for this long before ``uncertain``."""
     idle_after_s: float = 2.0
     """Silence of this length ends the state."""
 
     def __post_init__(self) -> None:
-        for name in ("smoothing_s", "least_speech_s", "dwell_s", "idle_after_s"):
+        for name in (
+            "smoothing_s",
+            "least_speech_s",
+            "dwell_s",
+            "uncertain_after_s",
+            "idle_after_s",
+        ):
             if not 0 <= getattr(self, name) <= 3600:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; valid: 0 to 3600 seconds"
@@ -98,6 +107,7 @@ class Decider:
         self._candidate_since_s = 0.0
         self._speech_since_s: float | None = None
         self._last_speech_s = 0.0
+        self._spoken = False
 
     def update(
         self, probabilities: dict[str, float] | None, *, speech: bool, time_s: float
@@ -113,10 +123,14 @@ class Decider:
             if self._speech_since_s is None:
                 self._speech_since_s = time_s
             self._last_speech_s = time_s
+            self._spoken = True
         elif self._speech_since_s is None:
             return None
         elif time_s - self._last_speech_s >= self.settings.idle_after_s:
             return self.end()
+        elif self._spoken:
+            self._spoken = False
+            return self._conclude(time_s)
         if probabilities is None or not speech:
             return None
         assert self._speech_since_s is not None
@@ -158,10 +172,27 @@ class Decider:
             return None
         if candidate != self._candidate:
             self._candidate, self._candidate_since_s = candidate, time_s
-        if time_s - self._candidate_since_s < self.settings.dwell_s:
+        if candidate == UNCERTAIN:
+            needed_s = self.settings.uncertain_after_s
+        else:
+            needed_s = self.settings.dwell_s
+        if time_s - self._candidate_since_s < needed_s:
             return None
-        self.state, self._candidate = candidate, None
+        return self._change(candidate, time_s)
+
+    def _conclude(self, time_s: float) -> Decision | None:
+        """Speech pauses: what has been on its way is announced without more waiting."""
+        candidate, self._candidate = self._candidate, None
+        if candidate is None or self.state not in (IDLE, UNCERTAIN):
+            return None
+        return self._change(candidate, time_s)
+
+    def _change(self, label: str, time_s: float) -> Decision:
+        self.state, self._candidate = label, None
         assert self._speech_since_s is not None
         return Decision(
-            candidate, value, dict(self._smoothed), time_s - self._speech_since_s
+            label,
+            max(self._smoothed.values()),
+            dict(self._smoothed),
+            time_s - self._speech_since_s,
         )

@@ -35,7 +35,6 @@ class Outlet:
         self._sink = sink
         self._queue: queue.Queue[Event | None] = queue.Queue(capacity)
         self._failing = False
-        self._closing = False
         self._thread = threading.Thread(
             target=self._run, name=f"sink {sink.name}", daemon=True
         )
@@ -66,10 +65,9 @@ class Outlet:
 
         Returns in time even if the sink hangs.
         """
-        self._closing = True
         while True:
             try:
-                self._queue.put_nowait(None)
+                self._queue.put(None, timeout=max(0.001, deadline_s - time.monotonic()))
                 break
             except queue.Full:
                 self._drop_oldest()

@@ -17,6 +17,7 @@ from voice import RATE_HZ, hiss, voice
 
 from edge_ser import cli
 from edge_ser.classifier import Classifier
+from edge_ser.event import Event
 
 Float32 = npt.NDArray[np.float32]
 
@@ -133,3 +134,22 @@ def run_process():
         )
 
     return start
+
+
+@pytest.fixture
+def make_event():
+    """Makes an event; any field may be given."""
+
+    def make(**fields):
+        values = {
+            "time_s": 0.0,
+            "label": "happy",
+            "confidence": 0.75,
+            "probabilities": {"happy": 0.75, "sad": 0.25},
+            "duration_s": 1.5,
+            "device": "kitchen",
+            "model": "tiny 1",
+        }
+        return Event(**(values | fields))
+
+    return make
