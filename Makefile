@@ -57,7 +57,8 @@ RUNTIME_TESTS := tests/edge_ser/test_dsp.py tests/edge_ser/test_features.py \
   tests/edge_ser/test_feature_peers.py tests/edge_ser/test_resample.py \
   tests/edge_ser/test_bundle.py tests/edge_ser/test_classifier.py \
   tests/edge_ser/test_interpreter.py tests/edge_ser/audio/test_wav.py \
-  tests/edge_ser/cli/test_classify.py tests/edge_ser/cli/test_bad_input.py
+  tests/edge_ser/cli/test_classify.py tests/edge_ser/cli/test_bad_input.py \
+  tests/edge_ser/cli/test_timeline.py tests/edge_ser/cli/test_doctor.py
 ARM := .cache/arm
 
 .PHONY: test-runtime test-arm64 test-armhf fuzz soak
