@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 _POLL_S = 0.2
 _STATUS_EVERY_S = 1.0
 _STALLED_S = 2.0
-_SILENT_S = 30.0
+_SILENT_S = 10.0
 _FAREWELL_S = 0.6
 
 

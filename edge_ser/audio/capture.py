@@ -68,6 +68,8 @@ class Capture:
         self.silent_s = 0.0
         """How long the source has given nothing but digital silence."""
         self._source = source
+        # A pipe would keep for later what is said while nobody reads.
+        self._lets_go = source.paced and source.reopens
         self._rate_hz = sample_rate_hz
         self._wait = wait
         self._queue: queue.Queue[Chunk | None] = queue.Queue(_QUEUE_BLOCKS)
@@ -94,7 +96,7 @@ class Capture:
         return not self._thread.is_alive()
 
     def pause(self) -> None:
-        """Let go of the source, or where that would lose it, read and forget."""
+        """Let go of a microphone; read and forget what a pipe brings."""
         self._unpaused.clear()
 
     def resume(self) -> None:
@@ -131,7 +133,7 @@ class Capture:
         retry_s = _FIRST_RETRY_S
         try:
             while not self._stopping.is_set():
-                if not self._unpaused.is_set() and self._source.reopens:
+                if not self._unpaused.is_set() and self._lets_go:
                     self._sleep_while_paused()
                     continue
                 try:
@@ -190,7 +192,7 @@ class Capture:
         """Whether the source ended for good; False: it was paused."""
         while not self._stopping.is_set():
             paused = not self._unpaused.is_set()
-            if paused and self._source.reopens:
+            if paused and self._lets_go:
                 return False
             block = self._source.read()
             self._alive()

@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from edge_ser.errors import ConfigError, EdgeSerError
 
-_VERBS = ("classify", "listen", "devices", "info", "doctor")
+_VERBS = ("classify", "listen", "mute", "devices", "info", "doctor")
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tiny_model import TINY_MODEL
-from voice import RATE_HZ, hiss, voice
-
 from edge_ser import cli
 from edge_ser.classifier import Classifier
 from edge_ser.event import Event
+from tiny_model import TINY_MODEL
+from voice import RATE_HZ, hiss, voice
 
 Float32 = npt.NDArray[np.float32]
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,7 +107,7 @@ def test_states_alternate_and_end_in_idle(steps, smoothing_s, dwell_s):
             states.append(decision.label)
     last = decider.end()
     states += [last.label] if last else []
-    assert all(a != b for a, b in zip(states, states[1:], strict=False))
+    assert all(a != b for a, b in itertools.pairwise(states))
     assert states[-1] == IDLE
 
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from voice import hiss
 
 from edge_ser.pipeline import Pipeline
 from edge_ser.vad import GateSettings
+from voice import hiss
 
 ANY_SOUND = GateSettings(speech=0)
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from voice import RATE_HZ, hiss, voice
 
 from edge_ser.errors import ConfigError
 from edge_ser.vad import EnergyDetector, Gate, GateSettings, make_detector
+from voice import RATE_HZ, hiss, voice
 
 DETECTORS = ["energy", "webrtc"]
 

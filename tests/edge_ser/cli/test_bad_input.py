@@ -7,6 +7,7 @@ import wave
 
 import numpy as np
 import pytest
+
 from voice import RATE_HZ, voice
 
 

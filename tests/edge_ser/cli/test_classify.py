@@ -3,6 +3,7 @@ import pathlib
 
 import numpy as np
 import pytest
+
 from voice import RATE_HZ, voice
 
 

@@ -3,6 +3,7 @@ import os
 import threading
 
 import pytest
+
 from voice import voice
 
 HEARD = ["low", "idle", "high", "idle"]

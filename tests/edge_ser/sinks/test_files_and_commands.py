@@ -173,7 +173,7 @@ class TestSocket:
             assert not sink._clients
 
     def test_endless_orders_are_cut_off(self, served):
-        sink, path, _ = served
+        _sink, path, _ = served
         client, lines = self.connect(path)
         with client, lines:
             client.sendall(b"x" * 5000)

@@ -1,0 +1,325 @@
+"""`edge-ser listen` as a process: signals, settings, sinks that fail, long runs."""
+
+import contextlib
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from service_process import REPOSITORY, Feeder, Service, until
+from voice import hiss, voice
+
+
+@pytest.fixture
+def fifo(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    feeder = Feeder(path)
+    yield path, feeder
+    feeder.close()
+
+
+@pytest.fixture
+def serve(tmp_path, model, fifo):
+    services = []
+    settings = tmp_path / "config.toml"
+
+    def begin(text="", *arguments, **options):
+        settings.write_text(f"model = '{model}'\n{text}\n[source]\npipe = '{fifo[0]}'")
+        arguments = ("--config", settings, "--json", *arguments)
+        services.append(Service(tmp_path, *arguments, **options))
+        return services[-1]
+
+    yield begin
+    for service in services:
+        service.close()
+
+
+def test_reload_takes_good_settings_and_refuses_wrong_ones(serve, fifo, tmp_path):
+    service = serve("device_name = 'first'")
+    service.wait_status("listening")
+    settings = tmp_path / "config.toml"
+    good = settings.read_text()
+    settings.write_text("devise_name = 'x'\n" + good)
+    service.send(signal.SIGHUP)
+    service.wait_log("settings refused, the old ones stay")
+    service.wait_log("did you mean")
+    fifo[1].say(voice(100, 2))
+    assert service.events.get(timeout=15)["device"] == "first"
+    assert service.next_label() == "idle"
+    settings.write_text(good.replace("first", "second"))
+    service.send(signal.SIGHUP)
+    service.wait_log("settings read again")
+    service.wait_status("listening, idle; 0 events")
+    fifo[1].say(voice(320, 2))
+    assert service.events.get(timeout=15)["device"] == "second"
+    assert service.told.count("READY=1") >= 3  # start, refused, read again
+
+
+def test_a_sink_that_cannot_be_made_is_refused_on_reload(serve, fifo, tmp_path):
+    service = serve("device_name = 'first'")
+    service.wait_status("listening")
+    settings = tmp_path / "config.toml"
+    settings.write_text(settings.read_text() + "\n[socket]\npath = '/no/folder/s'\n")
+    service.send(signal.SIGHUP)
+    service.wait_log("/no/folder/s")
+    fifo[1].say(voice(100, 2))
+    assert service.events.get(timeout=15)["device"] == "first"
+
+
+def test_mute_over_the_socket(serve, fifo, tmp_path, run):
+    path = tmp_path / "socket"
+    service = serve("", env={"EDGE_SER_SOCKET_PATH": str(path)})
+    service.wait_status("listening")
+    assert run("mute", "on", "--socket", path).out.startswith("muted")
+    fifo[1].say(voice(100, 2))
+    service.wait_status("muted")
+    time.sleep(3.5)
+    assert service.events.empty()
+    run("mute", "off", "--socket", path)
+    assert "listening" in until(
+        lambda: (
+            "listening" in (out := run("mute", "status", "--socket", path).out) and out
+        )
+    )
+    fifo[1].say(voice(320, 2))
+    assert service.next_label() == "high"
+    assert service.end()[0] == 0
+    assert not path.exists()
+
+
+def test_mute_without_a_listener(run, tmp_path):
+    run("mute", "on").check_error(2, "--socket")
+    run("mute", "on", "--socket", tmp_path / "s").check_error(1, "is it running?")
+
+
+def test_one_broken_sink_does_not_touch_the_others(serve, fifo, tmp_path):
+    env = {
+        "EDGE_SER_JSON_FILE_PATH": "/no/folder/events",
+        "EDGE_SER_COMMAND_ARGUMENTS": "sleep 60",
+        "EDGE_SER_COMMAND_TIMEOUT_S": "30",
+        "EDGE_SER_MQTT_HOST": "127.0.0.1",
+        "EDGE_SER_MQTT_PORT": "9",
+    }
+    service = serve("", env=env)
+    service.wait_status("listening")
+    fifo[1].say(voice(100, 2))
+    assert [service.next_label(), service.next_label()] == ["low", "idle"]
+    service.wait_status("2 lost at file /no/folder/events")
+    service.wait_log("mqtt 127.0.0.1:9: cannot be reached")
+    code, seconds = service.end()
+    assert code == 0
+    assert seconds < 2.0
+    service.wait_log("deliveries of events were lost")
+
+
+def test_digital_silence_is_reported(serve, fifo, monkeypatch):
+    fifo[1].dead = True
+    service = serve()
+    service.wait_status("listening")
+    service.wait_status("digital silence", seconds=30)
+    fifo[1].dead = False
+    service.wait_log("is back")
+
+
+def test_ends_when_nobody_reads(model, recording):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_ser", "listen", "--model", model, "--json"]
+        + ["--file", recording],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+        env=os.environ | {"EDGE_SER_GATE_SPEECH": "0"},
+    )
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    process.wait(20)
+    assert b"Traceback" not in errors
+
+
+def test_a_clock_that_jumps_changes_the_time_and_nothing_else(classifier, conversation):
+    from edge_ser.listener import Listener
+    from edge_ser.vad import GateSettings
+
+    class Blocks:
+        name, live, paced, reopens = "blocks", True, False, False
+
+        def open(self, sample_rate_hz):
+            self.blocks = iter(np.array_split(conversation, 160))
+
+        def read(self):
+            return next(self.blocks, None)
+
+        def close(self):
+            pass
+
+    class Keep:
+        name, undelivered = "keep", 0
+
+        def __init__(self):
+            self.events = []
+
+        def send(self, event):
+            self.events.append(event)
+
+        def close(self):
+            pass
+
+    def labels(clock):
+        sink = Keep()
+        Listener(
+            classifier,
+            Blocks(),
+            [sink],
+            device="d",
+            gate=GateSettings(speech=0),
+            clock=clock,
+        ).run()
+        return [(event.label, event.duration_s) for event in sink.events]
+
+    jumps = iter(np.tile([1e9, 1e5, 2e9, 0], 1000))
+    assert labels(lambda: float(next(jumps))) == labels(time.time)
+
+
+def rss_mib(pid):
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize() / (1 << 20)
+
+
+def accelerated(model, tmp_path, hours, env=None):
+    """Feed hours of talk and pauses through a pipe as fast as it goes.
+
+    Returns events on stdout, samples of memory in MiB by the hour, the log.
+    """
+    rng = np.random.default_rng(0)
+    talk = [
+        np.concatenate([hiss(6, seed=n), voice(pitch_hz, 3, seed=n), hiss(3, seed=n)])
+        for n, pitch_hz in enumerate((100, 320, 180, 110, 300))
+    ]
+    minutes = [
+        np.concatenate([talk[index] for index in rng.permutation(5)]) + hiss(60, seed=9)
+        for _ in range(4)
+    ]
+    raw = [(minute * 32767).astype("<i2").tobytes() for minute in minutes]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edge_ser", "listen", "--model", model, "--json"]
+        + ["--pipe", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=REPOSITORY,
+        env=os.environ | {"EDGE_SER_GATE_SPEECH": "0"} | (env or {}),
+    )
+    labels, memory, log = [], [], []
+    readers = [
+        threading.Thread(
+            target=lambda: labels.extend(
+                json.loads(line)["label"] for line in process.stdout
+            )
+        ),
+        threading.Thread(target=lambda: log.extend(process.stderr)),
+    ]
+    for reader in readers:
+        reader.start()
+    for minute in range(round(hours * 60)):
+        process.stdin.write(raw[minute % len(raw)])
+        if minute % 60 == 10:
+            memory.append(rss_mib(process.pid))
+    process.stdin.close()
+    for reader in readers:
+        reader.join()
+    assert process.wait() == 0, log
+    process.stdout.close()
+    process.stderr.close()
+    return labels, memory, log
+
+
+def check_day(labels, memory, minutes):
+    # Five utterances a minute, each announced and ended.
+    assert labels.count("idle") == 5 * minutes
+    assert len(labels) >= 10 * minutes
+    assert max(memory) - memory[0] < 1.0, memory
+
+
+def test_an_hour_and_more_loses_nothing(model, tmp_path):
+    labels, memory, _ = accelerated(model, tmp_path, 1.2)
+    check_day(labels, memory, 72)
+
+
+@pytest.mark.long
+def test_a_day_loses_nothing_and_memory_is_flat(model, tmp_path):
+    events = tmp_path / "events.jsonl"
+    labels, memory, _ = accelerated(
+        model,
+        tmp_path,
+        24,
+        {
+            "EDGE_SER_JSON_FILE_PATH": str(events),
+            "EDGE_SER_JSON_FILE_MAX_BYTES": str(1 << 30),
+        },
+    )
+    check_day(labels, memory, 24 * 60)
+    written = [json.loads(line)["label"] for line in events.read_text().splitlines()]
+    assert written == labels
+    assert max(memory) < 60
+    print("RSS by the hour, MiB:", [round(value, 2) for value in memory])
+
+
+@pytest.mark.long
+def test_a_day_with_a_broker_that_comes_and_goes(model, tmp_path):
+    """Every event is acknowledged, or counted as lost at the end."""
+    pytest.importorskip("paho.mqtt.client")
+    from sinks.test_mqtt import MOSQUITTO, Broker  # type: ignore[import-not-found]
+
+    if MOSQUITTO is None:
+        pytest.skip("needs a broker: apt install mosquitto")
+    broker = Broker(tmp_path, "allow_anonymous true")
+    ended = threading.Event()
+
+    def come_and_go():
+        while not ended.is_set():
+            broker.start()
+            ended.wait(7)
+            broker.kill()
+            ended.wait(3)
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        labels, memory, log = accelerated(
+            model,
+            tmp_path,
+            4,
+            {
+                "EDGE_SER_MQTT_HOST": "127.0.0.1",
+                "EDGE_SER_MQTT_PORT": str(broker.port),
+                "EDGE_SER_MQTT_BACKLOG": "100000",
+            },
+        )
+    finally:
+        ended.set()
+        thread.join()
+        broker.kill()
+    check_day(labels, memory, 240)
+    assert not any(b"internal error" in line for line in log)
+
+
+def test_the_socket_serves_while_the_pipe_is_fed(serve, fifo, tmp_path):
+    path = tmp_path / "events"
+    service = serve("", env={"EDGE_SER_SOCKET_PATH": str(path)})
+    service.wait_status("listening")
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as client:
+        client.settimeout(15)
+        client.connect(str(path))
+        fifo[1].say(voice(100, 2))
+        with client.makefile("r") as lines:
+            assert json.loads(lines.readline())["label"] == "low"
