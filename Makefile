@@ -79,3 +79,8 @@ fuzz: $(TEST)/.ready
 
 soak: $(TEST)/.ready
 	$(TEST)/bin/python tests/soak_stream.py --hours 10 --model tests/data/tiny.tflite
+
+# The wheel in an empty environment.
+.PHONY: smoke
+smoke: | check-python
+	tests/smoke_wheel.sh $(PYTHON)
