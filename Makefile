@@ -1,5 +1,6 @@
 # make demo: the main job on the bundled model, in an environment of its own.
-# make test: the whole suite.   make model DATA=DIR: the bundled model from nothing.
+# make test: the whole suite; make test-long: what takes minutes, too.
+# make model DATA=DIR: the bundled model from nothing.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
 	  $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
@@ -9,13 +10,16 @@ DEMO := .venv-demo
 TEST := .venv-test
 RUN := runs/standard
 
-.PHONY: demo test lint model clean check-python
+.PHONY: demo test test-long lint model clean check-python
 
 demo: $(DEMO)/.ready
 	@deploy/demo.sh $(DEMO)/bin/edge-ser
 
 test: $(TEST)/.ready lint
 	$(TEST)/bin/python -m pytest
+
+test-long: $(TEST)/.ready
+	$(TEST)/bin/python -m pytest -m long
 
 lint: $(TEST)/.ready
 	$(TEST)/bin/ruff format --check .
@@ -25,9 +29,9 @@ lint: $(TEST)/.ready
 model: $(TEST)/.ready
 	@test -n "$(DATA)" || { echo "make model: give the corpora's folder: make model DATA=DIR"; exit 2; }
 	$(TEST)/bin/python -m training train --config training/configs/standard.toml \
-	  --data $(DATA) --out $(RUN)
-	$(TEST)/bin/python -m conversion convert $(RUN) --data $(DATA) --out $(RUN)/bundles
-	cp $(RUN)/bundles/int8-pruned.tflite edge_ser/models/default.tflite
+	  --data "$(DATA)" --out $(RUN)
+	$(TEST)/bin/python -m conversion convert $(RUN) --data "$(DATA)" --out $(RUN)/bundles
+	install -D -m 644 $(RUN)/bundles/int8-pruned.tflite edge_ser/models/default.tflite
 
 $(DEMO)/.ready: setup.py $(wildcard edge_ser/*.py edge_ser/*/*) | check-python
 	$(PYTHON) -m venv $(DEMO)
@@ -42,6 +46,8 @@ $(TEST)/.ready: setup.py tests/setup-venv.sh | check-python
 
 check-python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is missing: apt install python3"; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+	  echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13; give another: make PYTHON=python3.11"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "Python's venv is missing: apt install python3-venv"; exit 2; }
 

@@ -44,12 +44,11 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _prove(run, features, paths, out) -> int:  # type: ignore[no-untyped-def]
     """Prove bundles on clips that the run did not learn from, if there are any."""
-    from training import stages
     from training.train import clip_windows
 
-    _, held_out = stages.split(features, run.config, run.fold)
-    seen = not held_out.clips
-    clips = (features if seen else held_out).with_spec(run.spec)
+    strange = [i for i, clip in enumerate(features.clips) if not run.trained_on(clip)]
+    seen = not strange
+    clips = (features if seen else features.subset(strange)).with_spec(run.spec)
     step = max(1, len(clips.clips) // 200)
     windows = np.concatenate(
         [
@@ -66,7 +65,7 @@ def _prove(run, features, paths, out) -> int:  # type: ignore[no-untyped-def]
         )
         for path in paths
     ]
-    told = "training clips (the run left nobody out)" if seen else "unseen speakers"
+    told = "training clips (the run left nobody out)" if seen else "unseen clips"
     print(f"\n{len(windows)} windows of {told}\n\n{verify.as_markdown(proofs)}\n")
     (out / "proof.json").write_text(
         json.dumps([dataclasses.asdict(proof) for proof in proofs], indent=1) + "\n"
@@ -105,6 +104,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code: int = args.function(args)
         return code
+    except KeyboardInterrupt:
+        return 130
     except (EdgeSerError, OSError) as error:
         if args.debug:
             raise

@@ -46,19 +46,21 @@ def write_bundles(
             converter's refusal.
         BundleError: the folder cannot be written.
     """
+    wanted = list(variants)
+    unknown = [variant for variant in wanted if variant not in VARIANTS]
+    if unknown:
+        raise ConversionError(
+            f"unknown variant {unknown[0]!r}; valid: {', '.join(VARIANTS)}"
+        )
+    if set(wanted) - {"float32"} and len(calibration) < MIN_CALIBRATION_WINDOWS:
+        raise ConversionError(
+            f"{len(calibration)} calibration windows; valid: at least "
+            f"{MIN_CALIBRATION_WINDOWS}"
+        )
     paths = {}
     names = sorted(set(calibration_clips))
-    for variant in variants:
-        if variant not in VARIANTS:
-            raise ConversionError(
-                f"unknown variant {variant!r}; valid: {', '.join(VARIANTS)}"
-            )
+    for variant in wanted:
         quantized = variant != "float32"
-        if quantized and len(calibration) < MIN_CALIBRATION_WINDOWS:
-            raise ConversionError(
-                f"{len(calibration)} calibration windows; valid: at least "
-                f"{MIN_CALIBRATION_WINDOWS}"
-            )
         keras_model = models["pruned" if variant.endswith("pruned") else "dense"]
         flatbuffer = convert(keras_model, calibration if quantized else None)
         folder.mkdir(parents=True, exist_ok=True)

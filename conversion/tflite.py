@@ -36,14 +36,20 @@ def convert(model: Any, calibration: Float32 | None) -> bytes:
         model.save(folder / "model.keras")
         if calibration is not None:
             np.save(folder / "calibration.npy", calibration)
-        result = subprocess.run(
-            [sys.executable, "-m", "conversion.tflite", name],
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT_S,
-            env={**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"},
-            check=False,
-        )
+        quiet = {"TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+        try:
+            result = subprocess.run(
+                [sys.executable, "-m", "conversion.tflite", name],
+                capture_output=True,
+                text=True,
+                timeout=_LIMIT_S,
+                env={**os.environ, **quiet},
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ConversionError(
+                f"the TFLite converter took longer than {_LIMIT_S} s"
+            ) from error
         output = folder / "model.tflite"
         if result.returncode < 0:
             raise ConversionError(

@@ -20,6 +20,11 @@ from edge_ser.interpreter import Interpreter, installed_runtimes
 Float32 = npt.NDArray[np.float32]
 
 
+MIN_AGREEMENT = 0.85
+"""Less agreement than this with the Keras model is a fault, no quantization noise."""
+MIN_ZERO_FRACTION = 0.45
+
+
 @dataclasses.dataclass(frozen=True)
 class Proof:
     """What was found in one bundle."""
@@ -30,6 +35,8 @@ class Proof:
     """Of the model part, gzip -9."""
     tensors: dict[str, int]
     """Number of tensors by dtype."""
+    input_dtype: str
+    output_dtype: str
     zero_fraction: float
     agreement: float
     """Share of windows on which the device runtime and Keras choose the same label."""
@@ -54,11 +61,18 @@ class Proof:
     def problems(self) -> list[str]:
         """What breaks the variant's promise; empty if it keeps it."""
         found = []
-        floats = self.tensors.get("float32", 0)
-        if self.variant != "float32" and floats:
-            found.append(f"{floats} float tensors in an int8 model")
-        if self.variant == "float32" and self.tensors.get("int8", 0):
-            found.append("int8 tensors in a float32 model")
+        allowed = (
+            {"float32", "int32"} if self.variant == "float32" else {"int8", "int32"}
+        )
+        for dtype in sorted(set(self.tensors) - allowed):
+            found.append(f"{self.tensors[dtype]} {dtype} tensors in {self.variant}")
+        ends = "float32" if self.variant == "float32" else "int8"
+        if (self.input_dtype, self.output_dtype) != (ends, ends):
+            found.append(f"input {self.input_dtype}, output {self.output_dtype}")
+        if self.variant.endswith("pruned") and self.zero_fraction < MIN_ZERO_FRACTION:
+            found.append(f"{self.zero_fraction:.1%} zeros in a pruned model")
+        if self.agreement < MIN_AGREEMENT:
+            found.append(f"agrees with Keras on {self.agreement:.1%} only")
         found += [f"{k}: {v}" for k, v in self.runtimes.items() if v != "runs"]
         if self.spread > self.tolerance:
             found.append(f"interpreters differ by {self.spread:g}")
@@ -90,6 +104,8 @@ def prove(path: pathlib.Path, keras_model: Any, windows: Float32) -> Proof:
     for name in installed_runtimes():
         try:
             interpreter = Interpreter(checked.model, runtime=name)
+            first_input = interpreter.quantized_input(windows[0])
+            ends = str(first_input.dtype), str(interpreter.invoke(first_input).dtype)
             outputs[name] = np.stack(
                 [interpreter.invoke(interpreter.quantized_input(w)) for w in windows]
             )
@@ -109,6 +125,8 @@ def prove(path: pathlib.Path, keras_model: Any, windows: Float32) -> Proof:
         model_bytes=len(checked.model),
         compressed_bytes=len(gzip.compress(checked.model, 9, mtime=0)),
         tensors=dict(sorted(counts.items())),
+        input_dtype=ends[0],
+        output_dtype=ends[1],
         zero_fraction=flatbuffer.zero_fraction(checked.model),
         agreement=float((expected.argmax(1) == answered.argmax(1)).mean()),
         largest_difference=float(np.abs(expected - answered).max()),
@@ -120,9 +138,9 @@ def prove(path: pathlib.Path, keras_model: Any, windows: Float32) -> Proof:
 def as_markdown(proofs: list[Proof]) -> str:
     """One table over all bundles."""
     lines = [
-        "| variant | kB | gzip kB | tensors | zeros | agrees with Keras "
+        "| variant | kB | gzip kB | tensors | in, out | zeros | agrees with Keras "
         "| largest difference | interpreters | they differ by |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for proof in proofs:
         dtypes = ", ".join(f"{n} {dtype}" for dtype, n in proof.tensors.items())
@@ -131,6 +149,7 @@ def as_markdown(proofs: list[Proof]) -> str:
         lines.append(
             f"| {proof.variant} | {proof.model_bytes / 1000:.1f} "
             f"| {proof.compressed_bytes / 1000:.1f} | {dtypes} "
+            f"| {proof.input_dtype}, {proof.output_dtype} "
             f"| {proof.zero_fraction:.1%} | {proof.agreement:.1%} "
             f"| {proof.largest_difference:.3f} | {runs} | {proof.spread:.2g} {unit} |"
         )

@@ -8,11 +8,14 @@ case $version in
 3.11 | 3.12) extras=$extras,train ;;
 *) echo "Python $version: without TensorFlow; the training tests need 3.11 or 3.12" ;;
 esac
-# PyAudio is built here, so it needs PortAudio's header and a compiler.
-if echo '#include <portaudio.h>' | ${CC:-cc} -E - >/dev/null 2>&1; then
+# PyAudio is compiled here: with PortAudio's header and Python's own.
+include=$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+if printf '#include <Python.h>\n#include <portaudio.h>\n' |
+    ${CC:-cc} -I"$include" -E - >/dev/null 2>&1; then
     extras=$extras,mic
 else
-    echo "without PyAudio: apt install portaudio19-dev gcc, then make clean test"
+    echo "without PyAudio: apt install gcc python3-dev portaudio19-dev," \
+        "then make clean test"
 fi
 "$python" -m pip install --quiet --disable-pip-version-check --upgrade pip
 "$python" -m pip install --quiet -e ".[$extras]"

@@ -47,12 +47,11 @@ def test_int8_keeps_its_promises(report, rows):
 def test_the_ledger_counts_every_scoring(report, rows):
     with (ROOT / "training/results/ledger.csv").open(newline="") as file:
         entries = list(csv.DictReader(file))
-    scorings = {entry["date"] for entry in entries}
-    times = {1: "once", 2: "twice"}.get(len(scorings), f"{len(scorings)} times")
+    times = {1: "once", 2: "twice"}.get(len(entries), f"{len(entries)} times")
     assert f"folds were scored {times}" in re.sub(r"\s+", " ", README)
-    last = {entry["variant"]: entry for entry in entries}
-    for row in report.figures_table(rows, "ravdess"):
-        assert float(last[row["variant"]]["ua"]) == pytest.approx(row["ua"], abs=1e-4)
+    last = [entry for entry in entries if entry["config"].startswith("standard ")][-1]
+    table = {row["variant"]: row for row in report.figures_table(rows, "ravdess")}
+    assert float(last["ua"]) == pytest.approx(table[last["variant"]]["ua"], abs=1e-4)
 
 
 def test_no_clip_is_scored_by_a_model_that_knew_its_speaker(rows):
@@ -60,9 +59,18 @@ def test_no_clip_is_scored_by_a_model_that_knew_its_speaker(rows):
     for row in rows:
         assert row["speaker"] in folds["test_speakers"][row["fold"]]
     assert len({row["clip"] for row in rows}) == 1439
+    for fold, speakers in folds["test_speakers"].items():
+        card = bundle.read(STANDARD / f"fold-{fold}.tflite").card
+        trained = {entry["corpus"]: entry for entry in card.training_data}
+        assert trained["ravdess"]["speakers"] == 24 - len(speakers)
+        for clip in card.calibration["clips"]:
+            corpus, _, name = clip.partition("/")
+            assert corpus != "ravdess" or name[-2:] not in speakers
 
 
 def test_the_bundled_card_carries_the_fold_models_figures():
+    from training import config as toml_config
+
     card = bundle.read().card
     assert card.quantization == "int8-pruned"
     figures = json.loads((STANDARD / "figures.json").read_text())
@@ -71,6 +79,8 @@ def test_the_bundled_card_carries_the_fold_models_figures():
     assert "Not for decisions about people" in card.intended_use
     config = json.loads((STANDARD / "config.json").read_text())
     assert list(card.labels) == config["labels"]
+    shipped = toml_config.load(ROOT / "training/configs/standard.toml")
+    assert toml_config.parse(config) == shipped
 
 
 @pytest.mark.parametrize("fold", range(1, 7))
@@ -85,11 +95,12 @@ def test_fold_bundles_give_their_predictions_again(fold, rows, corpora_folder):
         if row["variant"] == "int8-pruned" and row["fold"] == str(fold)
     ]
     wrong = 0
-    for row in shipped[::12]:
+    for row in shipped[::6]:
         path = next((corpora_folder / "ravdess").rglob(f"{row['clip']}.*"))
         answer = classifier.classify(read_clip(path, 16000), 16000)
         wrong += answer.label != row["predicted"]
         for label, value in answer.probabilities.items():
-            # Two int8 steps: interpreters and processors round halves differently.
-            assert value == pytest.approx(float(row[f"p_{label}"]), abs=0.06)
+            # Interpreters and processors round halves differently: an int8 step of a
+            # logit moves a probability by some percent.
+            assert value == pytest.approx(float(row[f"p_{label}"]), abs=0.04)
     assert wrong <= 1

@@ -78,6 +78,20 @@ def _print_report(folder: pathlib.Path, plots_folder: pathlib.Path | None) -> No
         )
 
 
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 1 << 31:
+        raise ValueError
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training",
@@ -102,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = verb("train", _train, "train one model")
     common(sub)
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--seed", type=_seed, default=0)
     sub.add_argument(
         "--fold", type=int, help="leave out this fold's test speakers (default: none)"
     )
@@ -116,9 +130,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = verb("evaluate", _evaluate, "train and score the folds of the protocol")
     common(sub)
-    sub.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    sub.add_argument("--seeds", type=_seed, nargs="+", default=[0, 1, 2])
     sub.add_argument("--folds", type=int, nargs="+", help="a part, for a trial")
-    sub.add_argument("--jobs", type=int, default=1, help="folds at the same time")
+    sub.add_argument("--jobs", type=_count, default=1, help="folds at the same time")
     sub.add_argument("--results", type=pathlib.Path, default=RESULTS)
 
     sub = verb("report", _report, "print published figures from saved predictions")
@@ -141,6 +155,8 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        return 130
     except OSError as error:
         if args.debug:
             raise

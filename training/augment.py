@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from edge_ser.errors import ConfigError
 from edge_ser.features import FeatureSpec, model_input
 from training.dataset import FeatureSet, silent_frame
 
@@ -37,6 +38,20 @@ class Augmentation:
     frequency_mask_bands: int = 0
     mixup: float = 0.0
     """Alpha of the Beta distribution of mixing weights."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, (int, float)) and value < 0:
+                raise ConfigError(f"{field.name} is {value}; valid: 0 and more")
+        for name in ("time_warp", "frequency_warp"):
+            if getattr(self, name) > 0.9:
+                raise ConfigError(f"{name} is {getattr(self, name)}; valid: 0 to 0.9")
+        if (
+            self.noise_snr_db is not None
+            and self.noise_snr_db[0] > self.noise_snr_db[1]
+        ):
+            raise ConfigError(f"noise_snr_db is {self.noise_snr_db}; valid: low, high")
 
 
 class WindowSampler:

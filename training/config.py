@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
+import re
 import tomllib
+import types
+import typing
 from typing import Any
 
 from edge_ser.errors import ConfigError
@@ -35,6 +39,21 @@ class Recipe:
     prune_epochs: int = 12
     prune_learning_rate: float = 5e-4
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "prune_epochs"):
+            _require(name, getattr(self, name), 1, 1e6)
+        for name in ("learning_rate", "prune_learning_rate"):
+            _require(name, getattr(self, name), 1e-9, 10)
+        for name in ("warmup_epochs", "weight_decay", "class_weight_power"):
+            _require(name, getattr(self, name), 0, 1e6)
+        for name in ("label_smoothing", "average_momentum", "prune_sparsity"):
+            _require(name, getattr(self, name), 0, 0.9999)
+
+
+def _require(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise ConfigError(f"{name} is {value}; valid: {least:g} to {most:g}")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -52,6 +71,31 @@ class Config:
     recipe: Recipe
     decision_hop_s: float = 0.5
     """Step between windows when a clip or a stream is classified."""
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", self.name):
+            raise ConfigError(f"name is {self.name!r}; valid: a-z, 0-9 and hyphens")
+        unknown = [label for label in self.labels if label not in VOCABULARY]
+        if unknown:
+            raise ConfigError(
+                f"unknown label {unknown[0]!r}; valid: {', '.join(VOCABULARY)}"
+            )
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ConfigError(
+                f"labels are {self.labels}; valid: two or more, each once"
+            )
+        if not self.corpora or len(set(self.corpora)) != len(self.corpora):
+            raise ConfigError(f"corpora are {self.corpora}; valid: some, each once")
+        if not self.features.streams:
+            raise ConfigError(
+                "features: the device runs on streams; valid: padding 'none', no top_db"
+            )
+        window_s = self.features.model_samples / self.features.sample_rate_hz
+        if not 0 < self.decision_hop_s <= window_s:
+            raise ConfigError(
+                f"decision_hop_s is {self.decision_hop_s}; valid: above 0, at most the "
+                f"window's {window_s:.2f} s"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
@@ -81,7 +125,7 @@ def load(path: pathlib.Path) -> Config:
             return parse(tomllib.load(file))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, ConfigError) as error:
+    except (ValueError, ConfigError) as error:  # no TOML, no UTF-8, no good value
         raise ConfigError(f"{path}: {error}") from error
 
 
@@ -92,39 +136,67 @@ def parse(table: dict[str, Any]) -> Config:
         ConfigError: a key or value that is not valid.
     """
     table = dict(table)
-    features = dict(table.pop("features", {}))
+    features = table.pop("features", {})
+    if not isinstance(features, dict):
+        raise ConfigError(f"features is {features!r}; valid: a table")
     if features.get("n_mfcc") == 0:  # TOML has no null
-        features["n_mfcc"] = None
+        features = {**features, "n_mfcc": None}
     sections: dict[str, Any] = {
         "features": FeatureSpec.from_dict(features),
         "augmentation": _section(Augmentation, table.pop("augmentation", {})),
         "recipe": _section(Recipe, table.pop("recipe", {})),
-        "model": table.pop("model", {}),
     }
-    config = _section(Config, {**table, **sections})
-    unknown = [label for label in config.labels if label not in VOCABULARY]
-    if unknown:
-        raise ConfigError(f"unknown label {unknown[0]!r}; valid: {VOCABULARY}")
-    if config.recipe.epochs < 1 or config.recipe.batch_size < 1:
-        raise ConfigError("recipe: epochs and batch_size must be at least 1")
+    config = _section(Config, {"model": {}, **table, **sections})
+    assert isinstance(config, Config)
     return config
 
 
-def _section(kind: Any, values: dict[str, Any]) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(kind)}
+def _section(kind: Any, values: Any) -> Any:
+    """A settings object of a TOML table, its keys and types checked."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{kind.__name__.lower()} is {values!r}; valid: a table")
+    hints = typing.get_type_hints(kind)
     for name in values:
-        if name not in fields:
-            raise ConfigError(f"unknown key {name!r}; valid: {', '.join(fields)}")
-    required = [
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and name not in values
-    ]
-    if required:
-        raise ConfigError(f"missing key {required[0]!r}")
-    return kind(
-        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    )
+        if name not in hints:
+            raise ConfigError(f"unknown key {name!r}; valid: {', '.join(hints)}")
+    for field in dataclasses.fields(kind):
+        required = (
+            field.default is dataclasses.MISSING
+            and field.default_factory is dataclasses.MISSING
+        )
+        if required and field.name not in values:
+            raise ConfigError(f"missing key {field.name!r}")
+    return kind(**{k: checked_value(k, v, hints[k]) for k, v in values.items()})
+
+
+def checked_value(name: str, value: Any, hint: Any) -> Any:
+    """A TOML value as the annotated type; lists become tuples.
+
+    Raises:
+        ConfigError: it is of another type, or not finite.
+    """
+    if typing.get_origin(hint) is types.UnionType:
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        hint = next(a for a in typing.get_args(hint) if a is not type(None))
+    if typing.get_origin(hint) is tuple:
+        items = typing.get_args(hint)
+        fits = isinstance(value, (list, tuple)) and (
+            items[-1] is Ellipsis or len(value) == len(items)
+        )
+        if not fits:
+            raise ConfigError(f"{name} is {value!r}; valid: a list of {items}")
+        return tuple(checked_value(name, item, items[0]) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name} is {value}; valid: a finite number")
+    plain = hint in (int, float, str, bool)
+    if plain and (
+        not isinstance(value, hint) or (hint is int and isinstance(value, bool))
+    ):
+        raise ConfigError(f"{name} is {value!r}; valid: {hint.__name__}")
+    return value
 
 
 def json_protocol(path: pathlib.Path) -> str:

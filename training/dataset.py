@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +17,7 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
+from edge_ser import dsp, front_end
 from edge_ser.features import FeatureSpec, static_features
 from training.corpora import Clip
 from training.errors import CorpusError
@@ -96,9 +99,12 @@ def extract(
     key = _cache_key(clips, spec)
     file = cache / f"features-{key}.npz" if cache else None
     if file is not None and file.exists():
-        with np.load(file) as stored:
-            kept = tuple(clips[i] for i in stored["kept"])
-            return FeatureSet(spec, kept, stored["frames"], stored["offsets"])
+        try:
+            with file.open("rb") as opened, np.load(opened) as stored:
+                kept = tuple(clips[i] for i in stored["kept"])
+                return FeatureSet(spec, kept, stored["frames"], stored["offsets"])
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+            file.unlink()  # damaged; compute it again
     parts, kept_indices, seen = [], [], set()
     for index, clip in enumerate(tqdm(clips, "features", unit="clip", disable=None)):
         samples = read_clip(clip.path, spec.sample_rate_hz)
@@ -125,7 +131,10 @@ def _cache_key(clips: Sequence[Clip], spec: FeatureSpec) -> str:
         (str(clip.path), clip.path.stat().st_size, clip.path.stat().st_mtime_ns)
         for clip in clips
     ]
-    return hashlib.sha256(json.dumps([files, spec.to_dict()]).encode()).hexdigest()[:16]
+    # What other code computed is not what the device would.
+    code = [pathlib.Path(m.__file__ or "").read_text() for m in (dsp, front_end)]
+    text = json.dumps([files, spec.to_dict(), code])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def window_starts(n_frames: int, window_frames: int, hop_frames: int) -> list[int]:

@@ -24,8 +24,18 @@ from training.config import Config
 from training.dataset import FeatureSet, read_clip
 from training.errors import ProtocolError
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 SHIPPED_VARIANT = "int8-pruned"
+LEDGER_COLUMNS = (
+    "date",
+    "commit",
+    "config",
+    "protocol",
+    "folds",
+    "seeds",
+    "variant",
+    "ua",
+    "note",
+)
 
 
 def evaluate(
@@ -36,22 +46,28 @@ def evaluate(
     seeds: Sequence[int],
     folds: Sequence[int] | None = None,
     jobs: int = 1,
-    results: pathlib.Path = RESULTS,
+    results: pathlib.Path = stages.RESULTS,
 ) -> None:
     """Train, convert and score every fold and seed; publish if all folds are done.
 
     Finished folds are not computed again. Scoring all folds appends a line to the
-    ledger; a part of the folds is a trial and publishes nothing.
+    ledger. A part of the folds is computed without showing any figure: what nobody
+    has seen, nobody can choose by.
 
     Args:
         out: holds a run folder a fold; not for publication.
         folds: a part of the protocol's folds, or None for all.
         jobs: folds trained at the same time, one thread each.
         results: the published evidence goes to ``results/NAME``.
+
+    Raises:
+        ProtocolError: unknown or repeated folds or seeds, a folder of another config,
+            evidence of another config under this name, labels that lack a class.
     """
     clips = stages.usable_clips(config, data)
     protocol = protocols.load(config.protocol, clips)
     wanted = tuple(folds) if folds else tuple(protocol.test_speakers)
+    _check_request(config, protocol, out, seeds, wanted, results)
     tasks = [(seed, fold) for seed in seeds for fold in wanted]
     stages.load_features(config, data, out / "cache")  # once, before the processes
     context = multiprocessing.get_context("spawn")
@@ -62,21 +78,66 @@ def evaluate(
             pool.submit(_fold_alone, config, data, out, seed, fold): (seed, fold)
             for seed, fold in tasks
         }
-        for done in concurrent.futures.as_completed(pending):
-            seed, fold = pending[done]
-            print(f"seed {seed} fold {fold}: {done.result()}", flush=True)
+        try:
+            for done in concurrent.futures.as_completed(pending):
+                done.result()
+                seed, fold = pending[done]
+                print(f"seed {seed} fold {fold}: done", flush=True)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     if set(wanted) == set(protocol.test_speakers):
         publish(config, out, seeds, wanted, results)
 
 
+def _check_request(
+    config: Config,
+    protocol: protocols.Protocol,
+    out: pathlib.Path,
+    seeds: Sequence[int],
+    folds: Sequence[int],
+    results: pathlib.Path,
+) -> None:
+    """What would otherwise show only after hours."""
+    for name, values in (("seed", seeds), ("fold", folds)):
+        if len(set(values)) != len(values):
+            raise ProtocolError(f"a {name} is given twice: {values}")
+    unknown = sorted(set(folds) - set(protocol.test_speakers))
+    if unknown:
+        raise ProtocolError(
+            f"{protocol.name} has no fold {unknown[0]}; valid: "
+            f"{', '.join(map(str, protocol.test_speakers))}"
+        )
+    missing = [label for label in protocol.classes if label not in config.labels]
+    if missing:
+        raise ProtocolError(
+            f"the protocol {protocol.name} tests {', '.join(missing)}, which the "
+            "config's labels lack: its figures would be of an easier task"
+        )
+    published = stages.published_config(config.name, results)
+    if published is not None and published != config:
+        raise ProtocolError(
+            f"{results / config.name} holds the evidence of another config of the "
+            "same name; choose another name, or remove it"
+        )
+    for seed in seeds:
+        for fold in folds:
+            folder = fold_folder(out, seed, fold)
+            trained = (folder / "run.json").exists()
+            if trained and runs.load(folder).config != config:
+                raise ProtocolError(
+                    f"{folder} was trained with another config; choose another --out"
+                )
+
+
 def _fold_alone(
     config: Config, data: pathlib.Path, out: pathlib.Path, seed: int, fold: int
-) -> str:
+) -> None:
     from training.keras import limit_threads
 
     limit_threads(1)
     features = stages.load_features(config, data, out / "cache")
-    return evaluate_fold(config, features, data, out, seed=seed, fold=fold)
+    evaluate_fold(config, features, data, out, seed=seed, fold=fold)
 
 
 def fold_folder(out: pathlib.Path, seed: int, fold: int) -> pathlib.Path:
@@ -92,20 +153,12 @@ def evaluate_fold(
     *,
     seed: int,
     fold: int,
-) -> str:
-    """Train, convert and score one fold, going on from what is there already.
-
-    Returns:
-        One line that says what came out.
-    """
+) -> None:
+    """Train, convert and score one fold, going on from what is there already."""
     folder = fold_folder(out, seed, fold)
     if not (folder / "run.json").exists():
         stages.train_run(config, features, data, folder, seed=seed, fold=fold)
     run = runs.load(folder)
-    if run.config.digest != config.digest:
-        raise ProtocolError(
-            f"{folder} was trained with another config; choose another --out"
-        )
     bundles = folder / "bundles"
     if not all((bundles / f"{v}.tflite").exists() for v in VARIANTS):
         stages.convert_run(run, features, bundles)
@@ -115,11 +168,6 @@ def evaluate_fold(
         partial = folder / ".predictions.partial"
         report.write_predictions(partial, rows, config.labels)
         os.replace(partial, scores)
-    _, variants = report.read_predictions(scores)
-    return ", ".join(
-        f"{variant} UA {report.figures(scored)['UA'].value:.3f}"
-        for variant, scored in report.by_variant(variants).items()
-    )
 
 
 def score_fold(run: runs.Run, features: FeatureSet) -> list[dict[str, Any]]:
@@ -176,37 +224,47 @@ def publish(
     out: pathlib.Path,
     seeds: Sequence[int],
     folds: Sequence[int],
-    results: pathlib.Path = RESULTS,
+    results: pathlib.Path = stages.RESULTS,
 ) -> None:
-    """Write the evidence: predictions, fold bundles of seed 0, figures, ledger."""
+    """Write the evidence: predictions, fold bundles of seed 0, figures, ledger.
+
+    The ledger comes first, so that no figure is seen without its line.
+    """
     folder = results / config.name
-    folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, str]] = []
     for seed in seeds:
         for fold in folds:
             source = fold_folder(out, seed, fold)
             rows += report.read_predictions(source / "predictions.csv")[1]
-            if seed == 0:
-                shutil.copyfile(
-                    source / "bundles" / f"{SHIPPED_VARIANT}.tflite",
-                    folder / f"fold-{fold}.tflite",
-                )
-                shutil.copyfile(
-                    source / "learning-curve.png",
-                    folder / f"learning-curve-fold-{fold}.png",
-                )
-    report.write_predictions(folder / "predictions.csv", rows, config.labels)
-    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
     shown = report.figures_table(rows, config.protocol)
-    (folder / "figures.json").write_text(json.dumps(shown, indent=1) + "\n")
-    _append_ledger(results / "ledger.csv", config, seeds, shown)
+    results.mkdir(parents=True, exist_ok=True)
+    shipped = next(row for row in shown if row["variant"] == SHIPPED_VARIANT)
+    _append_ledger(results / "ledger.csv", config, folds, seeds, shipped["ua"])
+    partial = results / f".{config.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    report.write_predictions(partial / "predictions.csv", rows, config.labels)
+    (partial / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
+    (partial / "figures.json").write_text(json.dumps(shown, indent=1) + "\n")
+    for fold in folds if 0 in seeds else ():
+        source = fold_folder(out, 0, fold)
+        shutil.copyfile(
+            source / "bundles" / f"{SHIPPED_VARIANT}.tflite",
+            partial / f"fold-{fold}.tflite",
+        )
+        shutil.copyfile(
+            source / "learning-curve.png", partial / f"learning-curve-fold-{fold}.png"
+        )
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
 
 
 def _append_ledger(
     ledger: pathlib.Path,
     config: Config,
+    folds: Sequence[int],
     seeds: Sequence[int],
-    shown: Sequence[dict[str, Any]],
+    ua: float,
 ) -> None:
     """One line for each time that test folds were scored."""
     commit = subprocess.run(
@@ -220,18 +278,18 @@ def _append_ledger(
     with ledger.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
-            writer.writerow(
-                ["date", "commit", "config", "protocol", "seeds", "variant", "ua"]
-            )
-        for row in shown:
-            writer.writerow(
-                [
-                    datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
-                    commit or "unknown",
-                    f"{config.name} {config.digest}",
-                    config.protocol,
-                    " ".join(map(str, seeds)),
-                    row["variant"],
-                    f"{row['ua']:.4f}",
-                ]
-            )
+            writer.writerow(LEDGER_COLUMNS)
+        now = datetime.datetime.now(datetime.UTC)
+        writer.writerow(
+            [
+                now.strftime("%Y-%m-%d %H:%M:%S"),
+                commit or "unknown",
+                f"{config.name} {config.digest}",
+                config.protocol,
+                " ".join(map(str, folds)),
+                " ".join(map(str, seeds)),
+                SHIPPED_VARIANT,
+                f"{ua:.4f}",
+                "",
+            ]
+        )

@@ -1,4 +1,4 @@
-"""The one place that imports Keras: version 2, which pruning needs, and quiet."""
+"""Keras for the training stage: version 2, which pruning needs, and quiet."""
 
 from __future__ import annotations
 

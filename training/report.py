@@ -40,7 +40,7 @@ def read_predictions(path: pathlib.Path) -> tuple[tuple[str, ...], Rows]:
     """Labels, in the model's order, and the rows of a prediction file.
 
     Raises:
-        RunError: missing, or without the columns of a prediction file.
+        RunError: missing, damaged, or no prediction file.
     """
     try:
         with path.open(newline="") as file:
@@ -49,9 +49,31 @@ def read_predictions(path: pathlib.Path) -> tuple[tuple[str, ...], Rows]:
             rows = list(reader)
     except FileNotFoundError as error:
         raise RunError(f"{path}: no predictions") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{path}: not a prediction file: {error}") from error
     if columns[: len(_FIXED)] != _FIXED:
         raise RunError(f"{path}: not a prediction file; columns {columns}")
-    return tuple(c.removeprefix("p_") for c in columns[len(_FIXED) :]), rows
+    labels = tuple(c.removeprefix("p_") for c in columns[len(_FIXED) :])
+    _check_rows(path, labels, rows)
+    return labels, rows
+
+
+def _check_rows(path: pathlib.Path, labels: tuple[str, ...], rows: Rows) -> None:
+    """Every variant must speak once of the same clips, and of known labels."""
+    if not rows:
+        raise RunError(f"{path}: holds no prediction")
+    clips: dict[str, list[tuple[str, str, str]]] = {}
+    for number, row in enumerate(rows, 2):
+        if None in row.values() or {row["label"], row["predicted"]} - set(labels):
+            raise RunError(f"{path}: line {number} is cut, or has an unknown label")
+        of_variant = clips.setdefault(row["variant"], [])
+        of_variant.append((row["seed"], row["corpus"], row["clip"]))
+    first = next(iter(clips.values()))
+    if len(set(first)) != len(first):
+        raise RunError(f"{path}: a clip is predicted twice")
+    for variant, of_variant in clips.items():
+        if sorted(of_variant) != sorted(first):
+            raise RunError(f"{path}: {variant} does not speak of the same clips")
 
 
 def by_variant(rows: Rows) -> dict[str, Rows]:

@@ -12,9 +12,11 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from edge_ser.errors import ConfigError
 from edge_ser.features import FeatureSpec
 from training import plots
 from training.config import Config, parse
@@ -80,7 +82,7 @@ def load(folder: pathlib.Path) -> Run:
         )
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no finished run (no run.json)") from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{folder}/run.json is damaged: {error}") from error
 
 
@@ -96,8 +98,14 @@ def save(
     clips: Sequence[Clip],
     history: Sequence[dict[str, float]],
 ) -> Run:
-    """Write a run folder; ``run.json`` comes last, so a partial one is no run."""
+    """Write a run folder; ``run.json`` comes last, so a partial one is no run.
+
+    What a former run left there (its pruned model, bundles, predictions) goes first.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for stale in ("run.json", "pruned.keras", "predictions.csv"):
+        (folder / stale).unlink(missing_ok=True)
+    shutil.rmtree(folder / "bundles", ignore_errors=True)
     model.save(folder / "model.keras")
     columns = sorted({key for row in history for key in row}, key=_history_order)
     with (folder / "history.csv").open("w", newline="") as file:

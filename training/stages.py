@@ -16,10 +16,10 @@ from conversion.prune import prune
 from edge_ser.bundle import Card
 from training import protocol as protocols
 from training import runs
-from training.config import Config
+from training.config import Config, parse
 from training.corpora import ADAPTERS, Clip, find_clips
 from training.dataset import FeatureSet, extract
-from training.errors import ProtocolError
+from training.errors import CorpusError, ProtocolError
 from training.train import clip_windows, fit, train, unfitted_spec
 
 Float32 = npt.NDArray[np.float32]
@@ -32,12 +32,22 @@ INTENDED_USE = (
     "in the EU (AI Act, article 5) and regulated elsewhere."
 )
 CALIBRATION_CLIPS = 256
+RESULTS = pathlib.Path(__file__).parent / "results"
+"""The committed evidence, a folder a configuration."""
 
 
 def usable_clips(config: Config, data: pathlib.Path) -> list[Clip]:
-    """The corpora's clips whose emotion is one of the config's labels."""
+    """The corpora's clips whose emotion is one of the config's labels.
+
+    Raises:
+        CorpusError: see `find_clips`; or a label without a single clip.
+    """
     clips = find_clips(data, config.corpora)
-    return [clip for clip in clips if clip.emotion in config.labels]
+    usable = [clip for clip in clips if clip.emotion in config.labels]
+    missing = set(config.labels) - {clip.emotion for clip in usable}
+    if missing:
+        raise CorpusError(f"no clip of {', '.join(sorted(missing))} in {data}")
+    return usable
 
 
 def load_features(
@@ -107,8 +117,11 @@ def train_run(
     """Train one model and write its run folder."""
     learned, tested = split(features, config, fold)
     learned, validation = hold_out(learned, validation_speakers)
+    if not learned.clips:
+        raise ProtocolError("no clip is left to train on")
+    watched = validation.clips if validation else ()
+    protocols.assert_strangers([*learned.clips, *watched], tested.clips)
     model, spec, history = train(learned, config, seed, validation)
-    protocols.assert_strangers(learned.clips, tested.clips)
     return runs.save(
         folder,
         model=model,
@@ -191,7 +204,8 @@ def card_of(run: runs.Run, learned: FeatureSet) -> Card:
                 "licence": ADAPTERS[corpus].LICENCE,
             }
         )
-    licences = {entry["licence"] for entry in data}
+    licences = sorted({entry["licence"] for entry in data})
+    restricted = [c for c in run.config.corpora if not ADAPTERS[c].COMMERCIAL_USE]
     return Card(
         name=f"edge-ser-{run.config.name}",
         version=edge_ser.__version__,
@@ -202,24 +216,23 @@ def card_of(run: runs.Run, learned: FeatureSet) -> Card:
         training_data=tuple(data),
         measured=measured_figures(run.config) if run.fold is None else (),
         intended_use=INTENDED_USE,
-        licence=(
-            "CC0-1.0"
-            if licences == {"CC0 1.0"}
-            else "non-commercial: trained on corpora under "
-            + "; ".join(sorted(licences))
-        ),
+        licence=("non-commercial: " if restricted else "")
+        + f"as its training data: {'; '.join(licences)}",
     )
 
 
-def results_folder(config: Config) -> pathlib.Path:
-    """Where the committed evidence of a configuration lies."""
-    return pathlib.Path(__file__).parent / "results" / config.name
+def published_config(name: str, results: pathlib.Path = RESULTS) -> Config | None:
+    """The configuration whose evidence is published under a name, if any."""
+    file = results / name / "config.json"
+    return parse(json.loads(file.read_text())) if file.exists() else None
 
 
 def measured_figures(config: Config) -> tuple[dict[str, Any], ...]:
-    """What ``evaluate`` found for this configuration, for the card."""
-    file = results_folder(config) / "figures.json"
-    return tuple(json.loads(file.read_text())) if file.exists() else ()
+    """What ``evaluate`` found for exactly this configuration, for the card."""
+    if published_config(config.name) != config:
+        return ()
+    file = RESULTS / config.name / "figures.json"
+    return tuple(json.loads(file.read_text()))
 
 
 def convert_run(

@@ -144,7 +144,28 @@ def test_proof_names_a_broken_promise(converted, tmp_path):
     bundle.write(lying, card, original.model)
     windows = clip_windows(features.with_spec(run.spec), 0, 50)
     proof = verify.prove(lying, run.model(), windows)
-    assert "float tensors in an int8 model" in proof.problems[0]
+    assert any("float32 tensors in int8" in text for text in proof.problems)
+    assert any("input float32" in text for text in proof.problems)
+
+
+def test_proof_names_a_pruned_model_without_zeros_and_a_strange_one(
+    converted, tmp_path
+):
+    run, features, out = converted
+    dense = bundle.read(out / "int8.tflite")
+    lying = tmp_path / "int8-pruned.tflite"
+    card = dataclasses.replace(dense.card, quantization="int8-pruned")
+    bundle.write(lying, card, dense.model)
+    windows = np.concatenate(
+        [
+            clip_windows(features.with_spec(run.spec), index, 50)[:1]
+            for index in range(0, len(features.clips), 5)
+        ]
+    )
+    stranger = tf_keras.models.clone_model(run.model())  # other weights
+    proof = verify.prove(lying, stranger, windows)
+    assert any("zeros in a pruned model" in text for text in proof.problems)
+    assert any("agrees with Keras on" in text for text in proof.problems)
 
 
 def test_command_line_errors_are_one_line(tmp_path, capsys):

@@ -46,7 +46,21 @@ def test_the_digest_follows_every_change(tmp_path):
         (MINIMAL + "[recipe]\nepoch = 3\n", "unknown key 'epoch'"),
         (MINIMAL + "[features]\nn_mel = 3\n", "unknown field 'n_mel'"),
         (MINIMAL + "[features]\nhop_ms = -1\n", "hop_ms"),
-        (MINIMAL + "[recipe]\nepochs = 0\n", "at least 1"),
+        (MINIMAL + "[recipe]\nepochs = 0\n", "epochs is 0"),
+        (MINIMAL + '[recipe]\nepochs = "x"\n', "epochs is 'x'; valid: int"),
+        (MINIMAL + "[recipe]\nbatch_size = 2.5\n", r"batch_size is 2\.5"),
+        (MINIMAL + "[recipe]\nlearning_rate = nan\n", "finite"),
+        (MINIMAL + "[recipe]\nprune_sparsity = 2\n", "prune_sparsity is 2"),
+        (MINIMAL + "[augmentation]\nnoise_snr_db = [1.0]\n", "noise_snr_db"),
+        (MINIMAL + "[augmentation]\ngain_db = -3.0\n", "gain_db"),
+        (MINIMAL + '[features]\npadding = "center"\n', "streams"),
+        (MINIMAL + "decision_hop_s = 0\n", "decision_hop_s"),
+        (MINIMAL.replace('labels = ["happy", "sad"]', "labels = 5"), "labels is 5"),
+        (MINIMAL.replace('"sad"', '"happy"'), "each once"),
+        (MINIMAL.replace('["emodb"]', "[]"), "corpora"),
+        (MINIMAL.replace('"trial"', '"../trial"'), "name is"),
+        (MINIMAL + "recipe = 3\n", "valid: a table"),
+        (MINIMAL + 'features = "x"\n', "valid: a table"),
         (MINIMAL.replace('name = "trial"', ""), "missing key 'name'"),
         (MINIMAL.replace('"sad"', '"gloomy"'), "unknown label 'gloomy'"),
     ],
@@ -54,6 +68,13 @@ def test_the_digest_follows_every_change(tmp_path):
 def test_mistakes_are_named(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         load(tmp_path, text)
+
+
+def test_not_even_text(tmp_path):
+    file = tmp_path / "trial.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"trial\.toml"):
+        config.load(file)
 
 
 def test_missing_file(tmp_path):

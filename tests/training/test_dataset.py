@@ -65,6 +65,16 @@ def test_the_cache_gives_the_same_and_follows_the_spec(tmp_path):
     assert len(list(cache.iterdir())) == 2
 
 
+def test_a_damaged_cache_is_computed_again(tmp_path):
+    clips = [write_wav(tmp_path / "a.wav", noise(1))]
+    cache = tmp_path / "cache"
+    expected = extract(clips, SPEC, cache).frames
+    (file,) = cache.iterdir()
+    for content in (b"", file.read_bytes()[:200], b"PK\x03\x04 and no more"):
+        file.write_bytes(content)
+        np.testing.assert_array_equal(extract(clips, SPEC, cache).frames, expected)
+
+
 def test_other_rates_and_channels(tmp_path):
     tone = np.sin(2 * np.pi * 440 * np.arange(44100) / 44100) * 0.5
     clip = write_wav(tmp_path / "a.wav", np.repeat(tone, 2), 44100, channels=2)

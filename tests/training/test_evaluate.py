@@ -1,12 +1,11 @@
 import csv
+import re
 
 import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
 from conftest import TINY_CONFIG
-
-from conversion.bundles import VARIANTS
 from edge_ser.classifier import Classifier
 from training import config, evaluate, report, runs, stages
 from training.__main__ import main
@@ -27,21 +26,65 @@ def evaluated(corpora_folder, tmp_path_factory):
     )
     data = corpora_folder / "emodb"
     results = folder / "results"
-    for folds in ([1], [1, 2]):
-        evaluate.evaluate(
-            quick, data, folder / "out", seeds=[0], folds=folds, results=results
-        )
+    evaluate.evaluate(
+        quick, data, folder / "out", seeds=[0], folds=[1, 2], jobs=2, results=results
+    )
+    assert not results.exists()
     evaluate.publish(quick, folder / "out", [0], [1, 2], results)
     return quick, data, folder / "out", results
 
 
-def test_a_part_of_the_folds_publishes_nothing_by_itself(evaluated):
-    _, _, _, results = evaluated
+def test_the_ledger_tells_what_was_scored(evaluated):
+    quick, _, _, results = evaluated
     with (results / "ledger.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    # one line a variant, all from the one publish()
-    assert [row["variant"] for row in rows] == ["keras", *VARIANTS]
-    assert {row["seeds"] for row in rows} == {"0"}
+        (row,) = csv.DictReader(file)
+    assert tuple(row) == evaluate.LEDGER_COLUMNS
+    assert (row["folds"], row["seeds"], row["protocol"]) == ("1 2", "0", "emodb4")
+    assert row["config"] == f"trial {quick.digest}"
+    _, rows = report.read_predictions(results / "trial" / "predictions.csv")
+    shipped = report.by_variant(rows)[evaluate.SHIPPED_VARIANT]
+    ua = report.figures(shipped)["UA"].value
+    assert float(row["ua"]) == pytest.approx(ua, abs=1e-4)
+
+
+def test_a_part_of_the_folds_shows_no_figure(evaluated, capsys):
+    quick, data, out, results = evaluated
+    before = (results / "ledger.csv").read_text()
+    evaluate.evaluate(quick, data, out, seeds=[0], folds=[1], results=results)
+    assert (results / "ledger.csv").read_text() == before
+    assert capsys.readouterr().out == "seed 0 fold 1: done\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seeds": [0, 0]}, "a seed is given twice"),
+        ({"folds": [1, 1]}, "a fold is given twice"),
+        ({"folds": [77]}, "no fold 77"),
+    ],
+)
+def test_requests_that_make_no_sense_are_refused(evaluated, arguments, message):
+    quick, data, out, results = evaluated
+    with pytest.raises(ProtocolError, match=message):
+        evaluate.evaluate(
+            quick, data, out, **{"seeds": [0], "results": results, **arguments}
+        )
+
+
+def test_another_configs_evidence_is_not_overwritten(evaluated, tmp_path):
+    quick, data, _, results = evaluated
+    other = config.parse({**quick.to_dict(), "recipe": {"epochs": 3}})
+    with pytest.raises(ProtocolError, match="evidence of another config"):
+        evaluate.evaluate(other, data, tmp_path, seeds=[0], results=results)
+
+
+def test_an_easier_task_is_no_figure_of_the_protocol(evaluated, tmp_path):
+    quick, data, _, results = evaluated
+    fewer = config.parse(
+        {**quick.to_dict(), "name": "easy", "labels": ["happy", "sad"]}
+    )
+    with pytest.raises(ProtocolError, match="tests angry, neutral"):
+        evaluate.evaluate(fewer, data, tmp_path, seeds=[0], results=results)
 
 
 def test_every_clip_is_predicted_by_every_variant(evaluated):
@@ -87,8 +130,8 @@ def test_a_finished_fold_is_not_computed_again(evaluated):
 def test_another_config_does_not_reuse_the_folder(evaluated):
     quick, data, out, results = evaluated
     other = config.parse({**quick.to_dict(), "recipe": {"epochs": 3}})
-    with pytest.raises(ProtocolError, match="another config"):
-        evaluate.evaluate(other, data, out, seeds=[0], folds=[1], results=results)
+    with pytest.raises(ProtocolError, match="trained with another config"):
+        evaluate.evaluate(other, data, out, seeds=[0], folds=[1], results=out / "none")
 
 
 def test_a_run_that_saw_a_test_speaker_is_not_scored(evaluated, trained):
@@ -106,6 +149,27 @@ def test_report_recomputes_the_figures_from_the_files(evaluated, capsys):
     figures = report.figures(report.by_variant(rows)["int8"])
     assert f"| int8 | {100 * figures['UA'].value:.1f} [" in printed
     assert "acted \\ heard" in printed
+
+
+@pytest.mark.parametrize("damage", ["header", "cut", "label", "twice", "binary"])
+def test_damaged_predictions_are_refused(evaluated, tmp_path, capsys, damage):
+    _, _, _, results = evaluated
+    source = results / "trial"
+    lines = (source / "predictions.csv").read_text().splitlines()
+    damaged = {
+        "header": lines[:1],
+        "cut": [*lines[:-1], lines[-1][:20]],
+        "label": [*lines[:-1], re.sub(r"[a-z]+(?=,0\.)", "gloomy", lines[-1], count=1)],
+        "twice": [*lines, lines[-1]],
+        "binary": lines,
+    }[damage]
+    (tmp_path / "config.json").write_text((source / "config.json").read_text())
+    file = tmp_path / "predictions.csv"
+    file.write_text("\n".join(damaged) + "\n")
+    if damage == "binary":
+        file.write_bytes(b"\xff\xfe" + file.read_bytes())
+    assert main(["report", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_report_without_predictions(tmp_path, capsys):

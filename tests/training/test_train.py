@@ -5,11 +5,17 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
-from training import config, runs, stages
+from edge_ser.errors import ConfigError
+from training import config, runs, stages, zoo
 from training.corpora import find_clips
 from training.errors import ProtocolError, RunError
-from training.keras import tf
-from training.train import Batches, clip_windows, soft_cross_entropy
+from training.keras import tf, tf_keras
+from training.train import (
+    Batches,
+    clip_windows,
+    recalibrate_batch_norm,
+    soft_cross_entropy,
+)
 
 
 def test_a_few_epochs_on_real_voices_beat_chance_on_strangers(trained):
@@ -60,6 +66,55 @@ def test_the_loss_has_the_right_gradient_for_weighted_targets():
     np.testing.assert_allclose(loss, -(targets * np.log(softmax)).sum(), rtol=1e-5)
 
 
+def test_batch_norm_is_measured_over_the_whole_pass():
+    inputs = tf_keras.layers.Input((4,))
+    model = tf_keras.Model(inputs, tf_keras.layers.BatchNormalization()(inputs))
+    batches = [(np.full((8, 4), n, np.float32), None) for n in range(20)]
+    recalibrate_batch_norm(model, batches)
+    norm = model.layers[1]
+    np.testing.assert_allclose(norm.moving_mean.numpy(), 9.5)
+    np.testing.assert_allclose(norm.moving_variance.numpy(), 0, atol=1e-6)
+    assert norm.momentum == 0.99
+
+
+def test_training_again_leaves_nothing_of_the_former_run(trained, tmp_path):
+    run, features = trained
+    folder = tmp_path / "run"
+    quick = config.parse({**run.config.to_dict(), "recipe": {"epochs": 1}})
+    few = features.subset(range(0, len(features.clips), 6))
+    stages.train_run(quick, few, run.data, folder, seed=0, fold=None)
+    (folder / "bundles").mkdir()
+    for stale in ("pruned.keras", "predictions.csv", "bundles/int8.tflite"):
+        (folder / stale).touch()
+    stages.train_run(quick, few, run.data, folder, seed=1, fold=None)
+    left = sorted(path.name for path in folder.iterdir())
+    assert left == ["history.csv", "learning-curve.png", "model.keras", "run.json"]
+
+
+def test_only_the_very_same_configuration_gets_published_figures(trained, monkeypatch):
+    run, _ = trained
+    published = stages.published_config("standard")
+    assert published is not None
+    assert stages.measured_figures(published)
+    other = config.parse({**run.config.to_dict(), "name": "standard"})
+    assert stages.measured_figures(other) == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"channels": ["a"]}, "channels is 'a'; valid: int"),
+        ({"channels": [8] * 12}, "cannot be built"),
+        ({"dropout": 2.0}, "cannot be built"),
+        ({"width": 3}, "no setting 'width'"),
+    ],
+)
+def test_impossible_networks_are_one_line_errors(settings, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        zoo.build("resnet2d", 128, 40, 4, settings)
+    assert "\n" not in str(caught.value)
+
+
 def test_class_weights_make_rare_classes_count(trained):
     run, features = trained
     balanced = config.parse(
@@ -80,6 +135,27 @@ def test_a_fold_keeps_its_test_speakers_out(trained):
         stages.split(features, run.config, 11)
     with pytest.raises(ProtocolError, match="emodb/99"):
         stages.hold_out(features, ["emodb/99"])
+    everybody = {clip.speaker_key for clip in features.clips}
+    with pytest.raises(ProtocolError, match="no clip is left"):
+        stages.train_run(
+            run.config,
+            features,
+            run.data,
+            run.folder / "none",
+            seed=0,
+            fold=None,
+            validation_speakers=sorted(everybody),
+        )
+    with pytest.raises(ProtocolError, match="emodb/09"):
+        stages.train_run(
+            run.config,
+            features,
+            run.data,
+            run.folder / "none",
+            seed=0,
+            fold=3,
+            validation_speakers=["emodb/09"],
+        )
 
 
 def test_calibration_windows_come_from_training_speakers_alone(trained):

@@ -14,6 +14,7 @@ from training.corpora.clip import Clip
 
 NAME = "emodb"
 LICENCE = "CC0 1.0"
+COMMERCIAL_USE = True
 PATTERN = re.compile(r"(\d\d)([ab]\d\d)([A-Z])[a-z]?")
 EMOTIONS = {
     "W": "angry",  # Wut

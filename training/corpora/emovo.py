@@ -13,6 +13,7 @@ from training.corpora.clip import Clip
 
 NAME = "emovo"
 LICENCE = "research use (no standard licence)"
+COMMERCIAL_USE = False
 PATTERN = re.compile(r"([a-z]{3})-([fm]\d)-([a-z]\d)")
 EMOTIONS = {
     "dis": "disgust",  # disgusto

@@ -13,6 +13,7 @@ from training.corpora.clip import Clip
 
 NAME = "nemo"
 LICENCE = "CC BY-NC-SA 4.0"
+COMMERCIAL_USE = False
 PATTERN = re.compile(r"([A-Z]{2}\d)_([a-z]+)_(\d+)")
 EMOTIONS = {
     "anger": "angry",

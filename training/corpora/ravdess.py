@@ -14,6 +14,7 @@ from training.corpora.clip import Clip
 
 NAME = "ravdess"
 LICENCE = "CC BY-NC-SA 4.0"
+COMMERCIAL_USE = False
 PATTERN = re.compile(r"03-01-(0[1-8])-(0[12])-(0[12])-0[12]-(\d\d)")
 EMOTIONS = {
     "01": "neutral",

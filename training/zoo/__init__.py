@@ -5,11 +5,12 @@ To add one, write such a module and list it in `ARCHITECTURES`.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
+import typing
 from typing import Any
 
 from edge_ser.errors import ConfigError
+from training.config import checked_value
 
 ARCHITECTURES = ("resnet2d",)
 
@@ -24,18 +25,23 @@ def build(
     """A Keras model from (frames, n_features) to class logits.
 
     Raises:
-        ConfigError: an unknown architecture or setting.
+        ConfigError: an unknown architecture or setting, or sizes that do not fit.
     """
     if architecture not in ARCHITECTURES:
         raise ConfigError(
             f"unknown architecture {architecture!r}; valid: {', '.join(ARCHITECTURES)}"
         )
     module = importlib.import_module(f"training.zoo.{architecture}")
-    known = [field.name for field in dataclasses.fields(module.Settings)]
+    hints = typing.get_type_hints(module.Settings)
     for name in settings:
-        if name not in known:
+        if name not in hints:
             raise ConfigError(
-                f"{architecture} has no setting {name!r}; valid: {', '.join(known)}"
+                f"{architecture} has no setting {name!r}; valid: {', '.join(hints)}"
             )
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    return module.build(frames, n_features, n_classes, module.Settings(**values))
+    values = {k: checked_value(k, v, hints[k]) for k, v in settings.items()}
+    try:
+        return module.build(frames, n_features, n_classes, module.Settings(**values))
+    except (ValueError, IndexError, ZeroDivisionError) as error:
+        # Keras answers impossible sizes with a page; its first line says the most.
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"{architecture} cannot be built: {reason}") from error
