@@ -9,7 +9,10 @@ import subprocess
 import sys
 import time
 
-PACKAGES = "systemd-sysv,dbus,procps,python3,python3-pyaudio,libasound2-plugins"
+PACKAGES = (
+    "systemd-sysv,dbus,procps,python3,python3-venv,python3-numpy,python3-pyaudio,"
+    "libasound2-plugins"
+)
 _ENVIRONMENT = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
 
 
@@ -41,28 +44,37 @@ def make_root(folder: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def install(root: pathlib.Path, checkout: pathlib.Path) -> None:
-    """This checkout and what it requires, below ``/opt/edge-ser`` of the root."""
-    target = root / "opt/edge-ser"
-    shutil.rmtree(target, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
+def build_wheel(checkout: pathlib.Path, folder: pathlib.Path) -> None:
+    """Put the checkout's own wheel into a folder, in place of other versions."""
+    for old in folder.glob("edge_ser-*.whl"):
+        old.unlink()
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    subprocess.run([*command, f"--wheel-dir={folder}", checkout], check=True)
+
+
+def fetch_requirements(folder: pathlib.Path) -> None:
+    """Put all that the wheel in a folder requires on Debian 12 beside it."""
     for_bookworm = ["--python-version=3.11", "--only-binary=:all:"]
     for_bookworm += [
         f"--platform=manylinux{tag}_x86_64"
         for tag in ("2014", "_2_27", "_2_28", "_2_31", "_2_34")
     ]
-    libraries = ["numpy", "ai-edge-litert>=1.4,<3", "paho-mqtt>=2,<3"]
-    lib = target / "lib"
-    subprocess.run([*pip, *for_bookworm, f"--target={lib}", *libraries], check=True)
-    # A copy keeps build folders out of the checkout.
-    shutil.copytree(checkout / "edge_ser", lib / "edge_ser", dirs_exist_ok=True)
-    program = target / "bin/edge-ser"
-    program.parent.mkdir(parents=True)
-    program.write_text(
-        '#!/bin/sh\nPYTHONPATH=/opt/edge-ser/lib exec python3 -m edge_ser "$@"\n'
-    )
-    program.chmod(0o755)
-    shutil.copy(checkout / "deploy/edge-ser.service", root / "etc/systemd/system/")
+    command = [sys.executable, "-m", "pip", "download", "--quiet", *for_bookworm]
+    command += [f"--dest={folder}", f"--find-links={folder}", "edge-ser[mqtt,vad]"]
+    subprocess.run(command, check=True)
+
+
+def copy_of_checkout(checkout: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """What an unpacked release would hold."""
+    folder.mkdir(parents=True)
+    for name in ("edge_ser", "deploy", "setup.py", "pyproject.toml", "README.md"):
+        source = checkout / name
+        if source.is_dir():
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=ignored)
+        else:
+            shutil.copy(source, folder / name)
+    return folder
 
 
 class Machine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import shutil
 import signal
@@ -14,135 +13,16 @@ import wave
 import numpy as np
 import pytest
 
-from machine import Machine, install, make_root, missing_tools
-from tiny_model import TINY_MODEL
 from voice import RATE_HZ, voice
 
 UNIT = "edge-ser.service"
-ROOT = pathlib.Path(__file__).parents[2]
-SERVICE = ROOT / "deploy/edge-ser.service"
-
-needs_container = pytest.mark.skipif(
-    bool(missing_tools()),
-    reason=f"needs {', '.join(missing_tools())}: apt install systemd-container "
-    "mmdebstrap pulseaudio pulseaudio-utils, and run as root",
-)
-
-
-class Pulse:
-    """A PulseAudio server with a microphone that plays what is sent to ``spk``."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
-        self.socket = folder / "native"
-        script = folder / "pulse.pa"
-        script.write_text(
-            f"load-module module-native-protocol-unix auth-anonymous=1 "
-            f"socket={self.socket}\n"
-            "load-module module-null-sink sink_name=spk rate=16000 channels=1 "
-            "format=s16le\n"
-            "load-module module-remap-source source_name=mic master=spk.monitor\n"
-            "set-default-source mic\n"
-        )
-        self.process: subprocess.Popen | None = None
-        self.start()
-
-    def start(self) -> None:
-        self.socket.unlink(missing_ok=True)
-        self.process = subprocess.Popen(
-            [
-                "pulseaudio",
-                "-n",
-                "-F",
-                str(self.folder / "pulse.pa"),
-                "--daemonize=no",
-                "--exit-idle-time=-1",
-                "--disallow-exit",
-                "--realtime=no",
-                "--high-priority=no",
-                "--use-pid-file=no",
-            ],
-            env={
-                **os.environ,
-                "HOME": str(self.folder),
-                "PULSE_RUNTIME_PATH": str(self.folder / "run"),
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        end_s = time.monotonic() + 20
-        while not self.socket.exists():
-            assert time.monotonic() < end_s, "PulseAudio did not start"
-            time.sleep(0.1)
-        self.socket.chmod(0o777)
-
-    def play(self, path: pathlib.Path) -> None:
-        subprocess.run(
-            ["paplay", "--device=spk", str(path)],
-            env={**os.environ, "PULSE_SERVER": f"unix:{self.socket}"},
-            check=True,
-            timeout=60,
-        )
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-
-@pytest.fixture(scope="module")
-def pulse(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pulse")
-    # The container's nobody must reach the socket.
-    for above in (folder, *folder.parents):
-        if above.stat().st_uid == os.geteuid() and above != pathlib.Path("/"):
-            above.chmod(above.stat().st_mode | 0o055)
-    server = Pulse(folder)
-    yield server
-    server.kill()
-
-
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory, pulse):
-    cache = ROOT / ".cache"
-    cache.mkdir(exist_ok=True)
-    pristine = cache / "bookworm-systemd"
-    if not pristine.exists():
-        make_root(pristine)
-    root = tmp_path_factory.mktemp("machine") / "root"
-    subprocess.run(["cp", "-a", "--reflink=auto", pristine, root], check=True)
-    install(root, ROOT)
-    settings = root / "etc/edge-ser"
-    settings.mkdir()
-    shutil.copy(TINY_MODEL, settings / "model.tflite")
-    (settings / "config.toml").write_text(
-        'model = "/etc/edge-ser/model.tflite"\ndevice_name = "box"\n'
-        "[gate]\nspeech = 0\n[decision]\nenter = 0.0\nleave = 0.0\n"
-    )
-    alsa = settings / "asound.conf"
-    alsa.write_text(
-        "pcm_type.pulse { lib "
-        '"/usr/lib/x86_64-linux-gnu/alsa-lib/libasound_module_pcm_pulse.so" }\n'
-        'pcm.!default { type pulse device "mic" hint { show on description "mic" } }\n'
-    )
-    drop_in = root / f"etc/systemd/system/{UNIT}.d"
-    drop_in.mkdir()
-    (drop_in / "pulse.conf").write_text(
-        "[Service]\n"
-        "Environment=ALSA_CONFIG_PATH=/etc/edge-ser/asound.conf\n"
-        f"Environment=PULSE_SERVER=unix:{pulse.socket}\n"
-        f"BindPaths={pulse.folder}\n"
-        "WatchdogSec=8\n"
-    )
-    booted = Machine(root, (pulse.folder,))
-    yield booted
-    booted.close()
+SERVICE = pathlib.Path(__file__).parents[2] / "deploy/edge-ser.service"
 
 
 @pytest.fixture
-def service(machine, pulse):
-    """The running service; a hung or killed PulseAudio is mended afterwards."""
+def service(installed):
+    """The running service."""
+    machine = installed
     machine.run("systemctl", "reset-failed", UNIT)
     machine.run("systemctl", "restart", UNIT)
     machine.wait_for(
@@ -189,7 +69,6 @@ def test_the_unit_is_valid_and_well_fenced(tmp_path):
     assert exposed.returncode == 0, exposed.stdout[-300:]
 
 
-@needs_container
 def test_it_gets_ready_listens_and_announces(service, pulse, utterance):
     machine = service
     assert machine.show(UNIT, "NRestarts") == "0"
@@ -216,7 +95,6 @@ def test_it_gets_ready_listens_and_announces(service, pulse, utterance):
     assert found[-2]["label"] != "idle"
 
 
-@needs_container
 def test_it_runs_as_nobody_and_sees_little(service):
     machine = service
     process = machine.show(UNIT, "MainPID")
@@ -228,7 +106,6 @@ def test_it_runs_as_nobody_and_sees_little(service):
     assert "Seccomp:\t2" in status
 
 
-@needs_container
 def test_a_killed_process_starts_again(service):
     machine = service
     first = machine.show(UNIT, "MainPID")
@@ -244,7 +121,6 @@ def test_a_killed_process_starts_again(service):
     assert int(machine.show(UNIT, "NRestarts")) >= 1
 
 
-@needs_container
 def test_sigterm_ends_it_within_a_second_or_so(service):
     machine = service
     started_s = time.monotonic()
@@ -253,8 +129,8 @@ def test_sigterm_ends_it_within_a_second_or_so(service):
     assert machine.show(UNIT, "Result") == "success"
 
 
-@needs_container
-def test_wrong_settings_end_it_for_good(machine):
+def test_wrong_settings_end_it_for_good(installed):
+    machine = installed
     settings = machine.root / "etc/edge-ser/config.toml"
     good = settings.read_text()
     try:
@@ -270,7 +146,6 @@ def test_wrong_settings_end_it_for_good(machine):
         machine.run("systemctl", "reset-failed", UNIT)
 
 
-@needs_container
 def test_a_reload_refuses_wrong_settings_and_stays(service):
     machine = service
     settings = machine.root / "etc/edge-ser/config.toml"
@@ -288,7 +163,6 @@ def test_a_reload_refuses_wrong_settings_and_stays(service):
     assert machine.show(UNIT, "ActiveState") in ("active", "reloading")
 
 
-@needs_container
 def test_a_hung_sound_server_leads_to_a_restart(service, pulse):
     machine = service
     machine.wait_for(
@@ -318,7 +192,6 @@ def test_a_hung_sound_server_leads_to_a_restart(service, pulse):
     )
 
 
-@needs_container
 def test_a_missing_sound_server_is_waited_for(service, pulse):
     machine = service
     machine.wait_for(
