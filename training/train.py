@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -248,30 +249,42 @@ def fit(
     )
     if average_momentum:
         optimizer.finalize_variable_values(model.trainable_variables)
-        recalibrate_batch_norm(model, batches)
+        # Batches of its own: the pipeline above may have prepared some ahead.
+        fresh = Batches(features, config, seed + 500)
+        recalibrate_batch_norm(model, itertools.islice(fresh, fresh.per_epoch))
         if validate:
             progress.history[-1].update(validate())
     return progress.history
 
 
-def recalibrate_batch_norm(model: Any, batches: Batches) -> None:
+def recalibrate_batch_norm(model: Any, batches: Iterable[tuple[Float32, Any]]) -> None:
     """Measure batch-norm statistics anew: averaged weights have other activations.
 
-    Izmailov et al. 2018, "Averaging weights leads to wider optima", section 3.2.
+    The mean over one pass of `batches` of each batch's mean and variance. Izmailov et
+    al. 2018, "Averaging weights leads to wider optima", section 3.2.
     """
     norms = [
         layer
         for layer in model.layers
         if isinstance(layer, tf_keras.layers.BatchNormalization)
     ]
-    forward = tf.function(lambda inputs: model(inputs, training=True))
     momenta = [layer.momentum for layer in norms]
-    for count, (inputs, _) in enumerate(batches):
-        if count == batches.per_epoch:
-            break
-        for layer in norms:
-            layer.momentum = 1 - 1 / (count + 1)
+    for layer in norms:
+        # Each pass leaves its own statistics. Set before tracing, which freezes it.
+        layer.momentum = 0.0
+    forward = tf.function(lambda inputs: model(inputs, training=True))
+    statistics = [
+        w for layer in norms for w in (layer.moving_mean, layer.moving_variance)
+    ]
+    sums = [np.zeros(weight.shape, np.float64) for weight in statistics]
+    count = 0
+    for inputs, _ in batches:
         forward(inputs)
+        for total, weight in zip(sums, statistics, strict=True):
+            total += weight.numpy()
+        count += 1
+    for total, weight in zip(sums, statistics, strict=True):
+        weight.assign((total / count).astype(np.float32))
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
 
