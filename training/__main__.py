@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from edge_ser.errors import EdgeSerError
 from training import config as configs
 from training import report
+from training.errors import RunError
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 
@@ -45,7 +47,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         results=args.results,
     )
     if not args.folds:
-        _print_report(args.results / config.name, None)
+        _print_report(args.results / config.name)
     return 0
 
 
@@ -54,12 +56,21 @@ def _report(args: argparse.Namespace) -> int:
         path.parent for path in RESULTS.glob("*/predictions.csv")
     )
     for folder in folders:
-        _print_report(folder, args.plots)
+        _print_report(folder, args.plots, args.folds)
     return 0
 
 
-def _print_report(folder: pathlib.Path, plots_folder: pathlib.Path | None) -> None:
+def _print_report(
+    folder: pathlib.Path,
+    plots_folder: pathlib.Path | None = None,
+    folds: Sequence[int] | None = None,
+) -> None:
     labels, rows = report.read_predictions(folder / "predictions.csv")
+    if folds:
+        rows = [row for row in rows if int(row["fold"]) in folds]
+        if not rows:
+            raise RunError(f"{folder}: no prediction of folds {folds}")
+        print(f"Folds {' '.join(map(str, folds))} alone: ", end="")
     protocol = configs.json_protocol(folder / "config.json")
     table = report.figures_table(rows, protocol)
     print(report.markdown(folder.name, table), end="\n\n")
@@ -137,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = verb("report", _report, "print published figures from saved predictions")
     sub.add_argument("results", type=pathlib.Path, nargs="*", help="results folders")
+    sub.add_argument("--folds", type=int, nargs="+", help="a part of the folds")
     sub.add_argument(
         "--plots", type=pathlib.Path, help="draw the confusion matrices into a folder"
     )
