@@ -1,4 +1,4 @@
-"""Takes the place of the other conftests on emulated ARM: fewer examples, no corpora."""
+"""Replaces the other conftests on emulated ARM: fewer examples, no corpora."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pathlib
 
 import hypothesis
 import pytest
+
 from tiny_model import TINY_MODEL
 
 hypothesis.settings.register_profile("emulated", max_examples=8, deadline=None)

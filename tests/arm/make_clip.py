@@ -10,7 +10,7 @@ import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
-from voice import RATE_HZ, voice  # noqa: E402
+from voice import RATE_HZ, voice
 
 with wave.open(sys.argv[1], "wb") as file:
     file.setnchannels(1)

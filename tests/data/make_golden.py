@@ -16,9 +16,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
 import reference  # noqa: E402
-from voice import voice  # noqa: E402
-
 from edge_ser.features import FeatureSpec  # noqa: E402
+from voice import voice  # noqa: E402
 
 SPECS = {
     "default": FeatureSpec(),
