@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import pathlib
-import platform
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edge_ser.decision import DecisionSettings
@@ -95,7 +93,7 @@ class Config:
 
     model: str | None = None
     """Path of a bundle; none: the one that ships with the package."""
-    device_name: str = dataclasses.field(default_factory=platform.node)
+    device_name: str = dataclasses.field(default_factory=lambda: os.uname().nodename)
     """What events call this listener."""
     output: str = "text"
     """On standard output: ``text``, ``json`` or ``none``."""
@@ -181,8 +179,14 @@ def _keys(kind: Any, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
+def _close_matches(name: str, valid: Iterable[str], cutoff: float) -> list[str]:
+    import difflib  # only for errors
+
+    return difflib.get_close_matches(name, valid, 1, cutoff)
+
+
 def _nearest(name: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, 1, 0.5)
+    close = _close_matches(name, valid, 0.5)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"valid: {', '.join(valid)}"
@@ -244,7 +248,7 @@ def _variable_key(name: str, keys: Mapping[str, Any]) -> str | None:
     if rest in by_variable:
         return by_variable[rest]
     # Other programs may use the prefix too; what is nearly right is an error.
-    close = difflib.get_close_matches(rest, by_variable, 1, 0.75)
+    close = _close_matches(rest, by_variable, 0.75)
     if close:
         raise ConfigError(f"unknown variable {name}; did you mean {_PREFIX}{close[0]}?")
     return None

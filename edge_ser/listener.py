@@ -81,7 +81,7 @@ class Listener:
         self._started_s = 0.0
         self._status_at_s = 0.0
         self._fed_at_s = 0.0
-        self._trouble = ""
+        self._trouble = "starting"
 
     def stop(self) -> None:
         """End `run` soon; any thread or signal handler may call."""
@@ -193,10 +193,11 @@ class Listener:
         trouble = self.trouble()
         if trouble == self._trouble:
             return
-        if trouble and self._capture.state == captures.LISTENING:
-            _log.warning("%s", trouble)
-        elif self._trouble and self._capture.state == captures.LISTENING:
-            _log.info("%s is back", self._source.name)
+        if self._capture.state == captures.LISTENING:
+            if trouble:
+                _log.warning("%s", trouble)
+            elif self._source.live:
+                _log.info("listening to %s", self._source.name)
         self._trouble = trouble
 
     def status(self) -> str:

@@ -1,7 +1,8 @@
-"""Starts `edge-ser listen` as systemd would, and a PulseAudio with a fake microphone."""
+"""Starts `edge-ser listen` as systemd would, and a PulseAudio with a microphone."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -156,7 +157,8 @@ class Pulse:
         (folder / "run").mkdir(mode=0o700)
         native = folder / "native"
         (folder / "pulse.pa").write_text(
-            f"load-module module-native-protocol-unix auth-anonymous=1 socket={native}\n"
+            "load-module module-native-protocol-unix auth-anonymous=1 "
+            f"socket={native}\n"
             f"load-module module-pipe-source source_name=mic file={self.fifo} "
             "format=s16le rate=16000 channels=1\n"
             "set-default-source mic\n"
@@ -232,10 +234,9 @@ class Feeder:
             block[: len(part)] += part
             if self.dead:
                 block[:] = 0
-            try:
+            # If nobody reads, the sound is lost, as it is in a room.
+            with contextlib.suppress(BlockingIOError):
                 os.write(descriptor, (block * 32767).astype("<i2").tobytes())
-            except BlockingIOError:
-                pass  # nobody reads: the sound is lost, as it is in a room
         os.close(descriptor)
 
     def close(self):

@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 PAUSED, WAITING, LISTENING, ENDED = "muted", "waiting", "listening", "ended"
 
 _QUEUE_BLOCKS = 512
+_READ_AHEAD_BLOCKS = 32
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.5, 30.0
 # A block whose samples differ by less than this holds no sound of the world at all.
 _DEAD_RANGE = 2.0 / 32768
@@ -233,13 +234,14 @@ class Capture:
             self._gap = True
 
     def _put_patiently(self, chunk: Chunk) -> None:
+        # A file is read as far ahead as it takes to keep the listener busy.
         while not self._stopping.is_set():
-            try:
-                self._queue.put(chunk, timeout=0.2)
+            if self._queue.qsize() < _READ_AHEAD_BLOCKS:
+                self._queue.put_nowait(chunk)
                 self._gap = False
                 return
-            except queue.Full:
-                self._alive()
+            self._alive()
+            time.sleep(0.001)
 
     def _sleep_while_paused(self) -> None:
         self.state, self._gap, self._gap_since_s = PAUSED, True, None

@@ -15,7 +15,8 @@ from edge_ser.resample import Resampler
 
 Float32 = npt.NDArray[np.float32]
 
-_BLOCK_S = 0.032
+# As the listener takes it: shorter blocks would only wake the processor more often.
+_BLOCK_S = 0.1
 # What most devices offer if they do not offer the model's rate.
 _COMMON_RATES_HZ = (48000, 44100, 32000, 96000, 8000)
 

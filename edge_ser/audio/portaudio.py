@@ -62,7 +62,8 @@ def _silence_sound_libraries() -> tuple[Any, ...]:
         ("libjack.so.0", "jack_set_info_function", jack_handler),
     ):
         try:
-            getattr(ctypes.CDLL(library), function)(handler)
+            loaded = ctypes.CDLL(library, mode=os.RTLD_NOLOAD)
+            getattr(loaded, function)(handler)
         except (OSError, AttributeError):
             continue  # PortAudio was built without it
     return alsa_handler, jack_handler

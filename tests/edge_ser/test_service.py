@@ -17,6 +17,8 @@ import pytest
 from service_process import REPOSITORY, Feeder, Service, until
 from voice import hiss, voice
 
+LISTEN = [sys.executable, "-m", "edge_ser", "listen", "--json"]
+
 
 @pytest.fixture
 def fifo(tmp_path):
@@ -127,13 +129,13 @@ def test_digital_silence_is_reported(serve, fifo, monkeypatch):
     service.wait_status("listening")
     service.wait_status("digital silence", seconds=30)
     fifo[1].dead = False
-    service.wait_log("is back")
+    told = len(service.log)
+    until(lambda: any("listening to" in line for line in service.log[told - 1 :]))
 
 
 def test_ends_when_nobody_reads(model, recording):
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_ser", "listen", "--model", model, "--json"]
-        + ["--file", recording],
+        [*LISTEN, "--model", model, "--file", recording],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=REPOSITORY,
@@ -211,8 +213,7 @@ def accelerated(model, tmp_path, hours, env=None):
     ]
     raw = [(minute * 32767).astype("<i2").tobytes() for minute in minutes]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_ser", "listen", "--model", model, "--json"]
-        + ["--pipe", "-"],
+        [*LISTEN, "--model", model, "--pipe", "-"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -79,6 +79,6 @@ def test_webrtc_at_an_odd_rate():
 def test_webrtc_missing(monkeypatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "webrtcvad", None)
+    monkeypatch.setitem(sys.modules, "_webrtcvad", None)
     with pytest.raises(ConfigError, match="edge-ser\\[vad\\]"):
         make_detector(GateSettings(detector="webrtc"), 16000)
