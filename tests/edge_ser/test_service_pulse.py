@@ -125,3 +125,26 @@ def test_mute_lets_the_microphone_go(serve, pulse, feeder):
     assert service.next_label() == "high"
     code, seconds = service.end(signal.SIGINT)
     assert (code, seconds < 1.5) == (0, True)
+
+
+def test_a_stranger_in_real_time_with_the_bundled_models(
+    serve, pulse, feeder, corpora_folder
+):
+    import numpy as np
+
+    from edge_ser.audio.file import read_blocks
+    from edge_ser.bundle import default_path
+
+    clip = corpora_folder / "emovo" / "rab-f1-l1.flac"
+    speech = np.concatenate(list(read_blocks(clip, 16000)))
+    service = serve(
+        "--model", default_path(), env=pulse.env | {"EDGE_SER_GATE_SPEECH": "0.9"}
+    )
+    service.wait_status("listening, idle")
+    time.sleep(3)
+    assert service.events.empty()
+    feeder.say(speech * np.float32(0.3 / np.abs(speech).max()))
+    begun = time.monotonic()
+    assert service.next_label() != "idle"
+    assert time.monotonic() - begun < 5
+    assert service.next_label(10) is not None
