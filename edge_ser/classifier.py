@@ -94,8 +94,8 @@ class Classifier:
                 takes the first of the former two that works.
             threads: of the runtime, 1 to 64.
             delegate: ``edgetpu``, or the path of a TFLite delegate's library.
-            portable: the same int8 results in every runtime and on every processor, at
-                some cost in speed; see `Interpreter`.
+            portable: the same int8 results in every runtime and on every processor,
+                10 to 20 times slower; see `Interpreter`.
 
         Raises:
             BundleError: the file is refused; the message says why.

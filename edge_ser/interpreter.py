@@ -143,9 +143,10 @@ class Interpreter:
         runtime: a name out of `RUNTIMES`, or None for the first that works.
         threads: of the runtime, 1 to 64.
         delegate: a name in `DELEGATES`, or the path of a TFLite delegate's library.
-        portable: take TFLite's own kernels in place of XNNPACK's. Identical int8 inputs
-            then give identical int8 outputs in every runtime and on every processor;
-            XNNPACK rounds otherwise (a few steps of 256 in the output) and is faster.
+        portable: take TFLite's reference kernels. Identical int8 inputs then give
+            identical int8 outputs in every runtime and on every processor; optimised
+            kernels each round in their own way (by a few steps of 256 in the output)
+            and are 10 to 20 times faster.
 
     Raises:
         BundleError: the runtime refuses the model, or it has not one input and output.
@@ -178,7 +179,7 @@ class Interpreter:
                 num_threads=threads,
                 experimental_delegates=delegates or None,
                 experimental_op_resolver_type=(
-                    module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                    module.OpResolverType.BUILTIN_REF
                     if portable
                     else module.OpResolverType.AUTO
                 ),

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--portable",
         action="store_true",
-        help="kernels whose results are the same on every processor; slower",
+        help="kernels whose results are the same on every processor; far slower",
     )
 
 
