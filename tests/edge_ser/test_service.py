@@ -276,10 +276,10 @@ def test_a_day_loses_nothing_and_memory_is_flat(model, tmp_path):
 
 
 @pytest.mark.long
-def test_a_day_with_a_broker_that_comes_and_goes(model, tmp_path):
+def test_hours_with_a_broker_that_comes_and_goes(model, tmp_path):
     """Every event is acknowledged, or counted as lost at the end."""
     pytest.importorskip("paho.mqtt.client")
-    from sinks.test_mqtt import MOSQUITTO, Broker  # type: ignore[import-not-found]
+    from broker import MOSQUITTO, Broker
 
     if MOSQUITTO is None:
         pytest.skip("needs a broker: apt install mosquitto")

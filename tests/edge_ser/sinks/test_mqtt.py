@@ -1,15 +1,14 @@
 """Against a real mosquitto that is killed and started again."""
 
 import json
-import os
 import queue
-import shutil
 import socket
 import subprocess
 import time
 
 import pytest
 
+from broker import MOSQUITTO, Broker
 from edge_ser.errors import ConfigError, SinkError
 from edge_ser.mute import MuteSwitch
 
@@ -20,52 +19,11 @@ from paho.mqtt.enums import CallbackAPIVersion  # noqa: E402
 
 from edge_ser.sinks.mqtt import MqttSettings, MqttSink  # noqa: E402
 
-MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 LABELS = ("happy", "sad")
 
 pytestmark = pytest.mark.skipif(
     MOSQUITTO is None, reason="needs a broker: apt install mosquitto"
 )
-
-
-class Broker:
-    """A mosquitto of its own on a free port; `start` and `kill` at will."""
-
-    def __init__(self, folder, *lines):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.config = folder / "mosquitto.conf"
-        self.config.write_text(
-            "\n".join(
-                [f"listener {self.port} 127.0.0.1", "persistence false", *lines, ""]
-            )
-        )
-        if os.geteuid() == 0:  # else it gives up root, and may not read our folder
-            with self.config.open("a") as config:
-                config.write("user root\n")
-        self.process = None
-
-    def start(self):
-        self.process = subprocess.Popen(
-            [MOSQUITTO, "-c", self.config],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        end = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-                return
-            except OSError:
-                assert time.monotonic() < end, "mosquitto does not start"
-                time.sleep(0.02)
-
-    def kill(self):
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
 
 class Watcher:
