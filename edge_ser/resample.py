@@ -188,7 +188,10 @@ class _Polyphase:
 
     def _by_table(self, output: Float32) -> None:
         table = _phase_table(self._up, self._down)
-        position = np.arange(self._produced, self._produced + len(output))
+        # On 32-bit machines numpy's own integers would overflow within minutes.
+        position = np.arange(
+            self._produced, self._produced + len(output), dtype=np.int64
+        )
         newest, phase = np.divmod(position * self._down + self._centre, self._up)
         below, weight = np.divmod(phase * (_TABLE_PHASES / self._up), 1.0)
         row, share = below.astype(np.intp), weight.astype(np.float32)[:, None]
