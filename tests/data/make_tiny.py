@@ -15,10 +15,9 @@ import tensorflow as tf
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 
-from voice import hiss, voice  # noqa: E402
-
 from edge_ser import bundle  # noqa: E402
 from edge_ser.features import FeatureSpec, log_mel  # noqa: E402
+from voice import hiss, voice  # noqa: E402
 
 LABELS = ("low", "middle", "high")
 PITCHES_HZ = (100, 180, 320)
