@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import shlex
@@ -66,6 +67,7 @@ def test_command_runs(command, tmp_path):
         capture_output=True,
         text=True,
         timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     # `devices` says 5 where there is no microphone.
     allowed = {0, 5} if words[0] == "devices" else {0}
@@ -73,7 +75,9 @@ def test_command_runs(command, tmp_path):
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("target", re.findall(r"make ([a-z]+)", README))
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"(?:`|\$ )make ([a-z-]+)", README)))
+)
 def test_make_targets_exist(target):
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(rf"^{target}:", makefile, re.M)
