@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ser import dsp
-from edge_ser.errors import AudioError, ConfigError
+from edge_ser.errors import ConfigError
 from edge_ser.front_end import front_end
+from edge_ser.samples import check_samples
 from edge_ser.spec import FeatureSpec
 
 __all__ = [
@@ -24,35 +25,6 @@ __all__ = [
 ]
 
 Float32 = npt.NDArray[np.float32]
-
-
-def check_samples(samples: npt.ArrayLike) -> Float32:
-    """Mono float32 samples in [-1, 1], from floats or int16 PCM; the one input check.
-
-    Args:
-        samples: shape (samples,), floating point (full scale 1.0) or int16.
-
-    Raises:
-        AudioError: not one-dimensional, of another type, or with NaN or infinity.
-    """
-    array = np.asarray(samples)
-    if array.ndim != 1:
-        raise AudioError(
-            f"samples have shape {array.shape}; valid: one dimension (mono); "
-            "average or choose a channel first"
-        )
-    if array.dtype == np.int16:
-        return array.astype(np.float32) * np.float32(1 / 32768)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise AudioError(f"samples are {array.dtype}; valid: float32 or int16")
-    # The quickest pass over it all: the sum of squares is finite only if every sample
-    # is. Where it is not, it may just have overflowed.
-    with np.errstate(over="ignore", invalid="ignore"):
-        power = np.dot(array, array)
-    if not np.isfinite(power) and not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise AudioError(f"samples hold NaN or infinity, first at sample {bad}")
-    return np.ascontiguousarray(array, np.float32)
 
 
 def log_mel(samples: npt.ArrayLike, spec: FeatureSpec) -> Float32:
@@ -160,8 +132,9 @@ def _stored_statistics(spec: FeatureSpec) -> tuple[Float32, Float32]:
 class FeatureStream:
     """Static features of PCM that arrives in blocks of any size, each frame once.
 
-    The frames are the same whatever the block sizes, and equal to those of the whole
-    clip up to the rounding of float32. One stream belongs to one thread at a time.
+    Whatever the block sizes, the frames equal those of the whole clip up to the
+    rounding of float32 (`Stream` gives the same to the last bit). One stream belongs to
+    one thread at a time.
 
     Raises:
         ConfigError: the spec needs the whole clip (padding or top_db).

@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import importlib.util
 import math
+import operator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_ser.errors import AudioError, ConfigError
+from edge_ser.samples import check_samples
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -19,11 +21,16 @@ LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 8000, 192000
 ENGINES = ("soxr", "builtin")
 # Taps of the prototype filter for each sample of the lower rate, to either side, and
 # the Kaiser parameter for 80 dB: Kaiser 1974; Oppenheim & Schafer, "Discrete-Time
-# Signal Processing", section 7.6.
-_HALF_WIDTH = 24
-_KAISER_BETA = 7.857
-# The pass band ends here, as a share of half the lower rate.
-_PASS_BAND = 0.9
+# Signal Processing", section 7.6. Its equation 7.76 gives the width of the transition
+# from pass to stop band, here as a share of half the lower rate: 0.105.
+_HALF_WIDTH = 48
+_STOP_BAND_DB = 80.0
+_KAISER_BETA = 0.1102 * (_STOP_BAND_DB - 8.7)
+_TRANSITION = (_STOP_BAND_DB - 7.95) / (2.285 * 2 * _HALF_WIDTH * math.pi)
+# The stop band begins at half the lower rate, so that nothing folds back: what is below
+# 0.895 of it passes within 0.01 dB. This is the middle of the transition, where the
+# sinc's own edge lies and half of the amplitude passes.
+_CUTOFF = 1 - _TRANSITION / 2
 # Largest matrix that makes several outputs at once, in values. Odd ratios of rates
 # (8001 to 16000 Hz) would need more: they interpolate between this many phases.
 _MATRIX_VALUES = 1 << 19
@@ -31,17 +38,25 @@ _TABLE_PHASES = 512
 
 
 def check_rate(sample_rate_hz: int) -> int:
-    """The rate, if it can be resampled.
+    """The rate as an int, if it can be resampled.
 
     Raises:
-        AudioError: outside of 8 to 192 kHz.
+        AudioError: outside of 8 to 192 kHz, or no integer.
     """
-    if not LOWEST_RATE_HZ <= sample_rate_hz <= HIGHEST_RATE_HZ:
+    try:
+        # numpy's integers have a width, and positions in a long stream outgrow it.
+        rate_hz = operator.index(sample_rate_hz)
+    except TypeError as error:
+        raise AudioError(
+            f"sample rate {sample_rate_hz!r}; valid: an integer, {LOWEST_RATE_HZ} to "
+            f"{HIGHEST_RATE_HZ} Hz"
+        ) from error
+    if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
         raise AudioError(
             f"sample rate {sample_rate_hz} Hz; valid: {LOWEST_RATE_HZ} to "
             f"{HIGHEST_RATE_HZ} Hz"
         )
-    return sample_rate_hz
+    return rate_hz
 
 
 class Resampler:
@@ -66,8 +81,7 @@ class Resampler:
     """
 
     def __init__(self, from_hz: int, to_hz: int, engine: str | None = None) -> None:
-        check_rate(from_hz)
-        check_rate(to_hz)
+        from_hz, to_hz = check_rate(from_hz), check_rate(to_hz)
         installed = importlib.util.find_spec("soxr") is not None
         if engine is None:
             engine = "soxr" if installed else "builtin"
@@ -87,9 +101,17 @@ class Resampler:
             else _Polyphase(from_hz, to_hz)
         )
 
-    def push(self, block: Float32) -> Float32:
-        """The samples that this block makes possible, shape (new samples,)."""
-        return block if self._passes else self._filter.push(block)
+    def push(self, block: npt.ArrayLike) -> Float32:
+        """The samples that this block makes possible, shape (new samples,).
+
+        Args:
+            block: mono PCM of any length, float in [-1, 1] or int16.
+
+        Raises:
+            AudioError: see `check_samples`; the resampler is as before the call.
+        """
+        samples = check_samples(block)
+        return samples if self._passes else self._filter.push(samples)
 
     def flush(self) -> Float32:
         """The samples that still wait for the end of the filter."""
@@ -187,6 +209,8 @@ class _Polyphase:
             np.matmul(part, self._matrix, out=made.reshape(-1, group))
 
     def _by_table(self, output: Float32) -> None:
+        if not len(output):  # the buffer may be shorter than the filter still
+            return
         table = _phase_table(self._up, self._down)
         # On 32-bit machines numpy's own integers would overflow within minutes.
         position = np.arange(
@@ -220,7 +244,7 @@ def _taps(phases: Float64, up: int, down: int) -> Float64:
     half_inputs = _half_inputs(up, down)
     slower = max(1.0, down / up)
     time = phases[:, None] + np.arange(half_inputs, -half_inputs - 1, -1)
-    cutoff = (1 + _PASS_BAND) / 2 / slower
+    cutoff = _CUTOFF / slower
     inside = np.maximum(0.0, 1 - (time / (_HALF_WIDTH * slower)) ** 2)
     taper = np.where(inside > 0, np.i0(_KAISER_BETA * np.sqrt(inside)), 0.0)
     taps: Float64 = np.sinc(cutoff * time) * taper
@@ -260,22 +284,22 @@ def _block_matrix(up: int, down: int) -> Float32 | None:
 
 
 def resample(
-    samples: Float32, from_hz: int, to_hz: int, engine: str | None = None
+    samples: npt.ArrayLike, from_hz: int, to_hz: int, engine: str | None = None
 ) -> Float32:
     """A whole clip at another rate.
 
     Args:
-        samples: shape (samples,), float32.
+        samples: mono PCM, shape (samples,), float in [-1, 1] or int16.
         engine: see `Resampler`.
 
     Returns:
         Shape (ceil(samples * to_hz / from_hz),), give or take one with soxr; float32.
 
     Raises:
-        AudioError: see `check_rate`.
+        AudioError: see `check_rate` and `check_samples`.
         ConfigError: see `Resampler`.
     """
-    if from_hz == to_hz:
-        return samples
     resampler = Resampler(from_hz, to_hz, engine)
+    if resampler._passes:
+        return resampler.push(samples)
     return np.concatenate([resampler.push(samples), resampler.flush()])

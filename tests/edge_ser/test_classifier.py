@@ -152,3 +152,20 @@ def test_threads_share_a_classifier():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("scale", [32768.0, 1e19, 1e30, 1e39])
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+def test_no_label_for_samples_of_another_unit(classifier, scale, rate_hz):
+    """Their features would overflow, or be far from all that was trained on."""
+    samples = hiss(3).astype(np.float64) / np.abs(hiss(3)).max() * scale
+    with pytest.raises(AudioError, match="samples reach"):
+        classifier.classify(samples, rate_hz)
+    with pytest.raises(AudioError, match="samples reach"):
+        classifier.stream().push(samples)
+
+
+@pytest.mark.parametrize("rate_hz", [None, "16000", 44100.0, 0])
+def test_no_label_at_a_rate_that_is_none(classifier, rate_hz):
+    with pytest.raises(AudioError, match="sample rate"):
+        classifier.classify(hiss(3), rate_hz)

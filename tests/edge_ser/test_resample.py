@@ -6,13 +6,13 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edge_ser import resample as resampling
 from edge_ser.errors import AudioError, ConfigError
 from edge_ser.features import FeatureSpec, log_mel
-from edge_ser.resample import ENGINES, Resampler, resample
+from edge_ser.resample import ENGINES, Resampler, check_rate, resample
 from voice import hiss, voice
 
 RATES_HZ = [8000, 11025, 12000, 22050, 24000, 32000, 44100, 48000, 96000, 192000]
@@ -52,6 +52,60 @@ def test_what_lies_above_8_khz_is_gone(engine, rate_hz):
         assert np.abs(out[200:-200]).max() < 1e-3
 
 
+@pytest.mark.parametrize("rate_hz", [44100, 47999, 48000])
+def test_the_edge_of_the_builtin_low_pass(rate_hz):
+    """Flat to 0.9 of the lower half rate, and 80 dB down from that rate on."""
+    for frequency_hz in (6800, 7100, 7200):
+        out = resample(tone(frequency_hz, rate_hz), rate_hz, 16000, "builtin")
+        assert abs(level_db(out, frequency_hz, 16000)) < 0.05
+    for frequency_hz in (8050, 8100, 8200, 8300):
+        out = resample(tone(frequency_hz, rate_hz), rate_hz, 16000, "builtin")
+        assert level_db(out, 16000 - frequency_hz, 16000) < -80
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+def test_blocks_of_other_types(engine, rate_hz):
+    """int16 is scaled as everywhere, and any float type and list of floats goes."""
+    pcm = np.round(hiss(1, 0.1) * 32767).astype(np.int16)
+    floats = pcm.astype(np.float32) / 32768
+    expected = resample(floats, rate_hz, 16000, engine)
+    for block in (pcm, floats.astype(np.float64), floats.tolist()):
+        assert np.array_equal(resample(block, rate_hz, 16000, engine), expected)
+        resampler = Resampler(rate_hz, 16000, engine)
+        made = np.concatenate([resampler.push(block), resampler.flush()])
+        assert np.array_equal(made, expected)
+
+
+@pytest.mark.parametrize("rate_hz", [16000, 44100])
+def test_refused_blocks_leave_the_resampler_as_it_was(engine, rate_hz):
+    resampler, sound = Resampler(rate_hz, 16000, engine), hiss(1, 0.1)
+    parts = [resampler.push(sound[:5000])]
+    for block in (np.zeros((100, 2)), np.zeros(9, np.int32), [np.nan], [[0], [0, 0]]):
+        with pytest.raises(AudioError):
+            resampler.push(block)
+    parts += [resampler.push(sound[5000:]), resampler.flush()]
+    whole = resample(sound, rate_hz, 16000, engine)
+    assert np.allclose(np.concatenate(parts), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.int64])
+def test_rates_of_numpy_types(engine, kind):
+    sound = hiss(1, 0.1)
+    for from_hz, to_hz in ((44100, 16000), (47999, 16000), (16000, 44100)):
+        made = resample(sound, kind(from_hz), kind(to_hz), engine)
+        assert np.array_equal(made, resample(sound, from_hz, to_hz, engine))
+    rate_hz = check_rate(kind(44100))
+    assert type(rate_hz) is int
+    assert type(Resampler(kind(44100), kind(16000), "builtin")._filter._down) is int
+
+
+@pytest.mark.parametrize("rate_hz", [44100.0, "16000", None, [16000], np.nan])
+def test_rates_that_are_no_integers(engine, rate_hz):
+    for rates_hz in ((rate_hz, 16000), (16000, rate_hz)):
+        with pytest.raises(AudioError, match="an integer, 8000 to 192000"):
+            Resampler(*rates_hz, engine)
+
+
 @pytest.mark.parametrize("rate_hz", [*RATES_HZ, *ODD_RATES_HZ])
 def test_what_lies_below_passes_without_delay(engine, rate_hz):
     for frequency_hz in (100, 1000, 3400):
@@ -74,6 +128,7 @@ def test_no_images_above_the_old_half_rate(engine, rate_hz):
     rate_hz=st.sampled_from([*RATES_HZ, *ODD_RATES_HZ]),
     engine=st.sampled_from(ENGINES),
 )
+@example(sizes=[1, 1], rate_hz=8001, engine="builtin")
 def test_blocks_do_not_change_the_result(sizes, rate_hz, engine):
     if engine == "soxr":
         pytest.importorskip("soxr")
