@@ -12,11 +12,14 @@ import hashlib
 import json
 import os
 import pathlib
+import stat
+from collections.abc import Callable
 from typing import Any
 
 from edge_ser import archive
 from edge_ser.errors import BundleError, ConfigError
 from edge_ser.features import FeatureSpec
+from edge_ser.spec import brief, is_integer, is_number
 
 FORMAT_VERSION = 1
 _CARD_NAME = "card.json"
@@ -129,13 +132,20 @@ def read(path: str | os.PathLike[str] | None = None) -> Bundle:
     """
     file = pathlib.Path(path) if path is not None else default_path()
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise BundleError(f"{file}: larger than {_MAX_BYTES >> 20} MiB")
-        data = file.read_bytes()
-    except OSError as error:
+        # A pipe would block, and some devices never end.
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise BundleError(
+                f"{file}: model cannot be read: no regular file; give a .tflite bundle"
+            )
+        with file.open("rb") as reader:
+            data = reader.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a path with a null byte
+        reason = getattr(error, "strerror", None) or error
         raise BundleError(
-            f"{file}: model cannot be read: {error.strerror}; give a .tflite bundle"
+            f"{file}: model cannot be read: {reason}; give a .tflite bundle"
         ) from error
+    if len(data) > _MAX_BYTES:
+        raise BundleError(f"{file}: larger than {_MAX_BYTES >> 20} MiB")
     return unpack(data, str(file))
 
 
@@ -153,9 +163,10 @@ def unpack(data: bytes, source: str = "bundle") -> Bundle:
         raise BundleError(f"{source}: not a TFLite model")
     values, model_end = _read_tail(data, source)
     model = data[:model_end]
-    if values.get("format_version") != FORMAT_VERSION:
+    version = values.get("format_version")
+    if not is_integer(version) or version != FORMAT_VERSION:
         raise BundleError(
-            f"{source}: bundle format {values.get('format_version')!r} is unknown; "
+            f"{source}: bundle format {brief(version)} is unknown; "
             f"this edge-ser reads format {FORMAT_VERSION}"
         )
     digest = values.pop("sha256", None)
@@ -199,41 +210,86 @@ def _parse_card(values: dict[str, Any], source: str) -> Card:
     if unknown or missing:
         raise BundleError(
             f"{source}: the card has unknown or missing fields: "
-            f"{', '.join(sorted(unknown | missing))}"
+            f"{', '.join(map(brief, sorted(unknown | missing)))}"
         )
+    values = dict(values)
     try:
         spec = FeatureSpec.from_dict(values.pop("features"))
-        labels = tuple(values.pop("labels"))
-        card = Card(
-            features=spec,
-            labels=labels,
-            training_data=tuple(values.pop("training_data", ())),
-            measured=tuple(values.pop("measured", ())),
-            **values,
-        )
-        sound = (
-            isinstance(card.name, str)
-            and isinstance(card.version, str)
-            and len(labels) >= 2
-            and len(set(labels)) == len(labels)
-            and all(isinstance(label, str) and label for label in labels)
-            and isinstance(card.hop_frames, int)
-            and 1 <= card.hop_frames <= spec.frames_per_window
-            and 0.01 <= float(card.temperature) <= 100
-            and all(
-                label in labels and 0 <= float(limit) <= 1
-                for label, limit in card.thresholds.items()
-            )
-        )
     except ConfigError as error:
         raise BundleError(f"{source}: {error}") from error
-    except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise BundleError(f"{source}: the card holds a wrong type: {error}") from error
-    if not sound:
-        raise BundleError(
-            f"{source}: the card's name, labels, hop, temperature or thresholds are "
-            "not valid"
-        )
+    for name, value in values.items():
+        is_valid, valid = _VALID[name]
+        if not is_valid(value):
+            raise _refusal(source, name, value, valid)
+        try:
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            # Python's reader lets through what is no JSON, and half characters.
+            valid = "finite numbers and whole characters"
+            raise _refusal(source, name, value, valid) from error
+    tuples = {
+        name: tuple(values.get(name, ()))
+        for name in ("labels", "training_data", "measured")
+    }
+    card = Card(**(values | tuples | {"features": spec}))
+    if not 1 <= card.hop_frames <= spec.frames_per_window:
+        valid = f"1 to {spec.frames_per_window} (a window)"
+        raise _refusal(source, "hop_frames", card.hop_frames, valid)
+    for label in card.thresholds:
+        if label not in card.labels:
+            valid = f"labels: {', '.join(map(brief, card.labels))}"
+            raise _refusal(source, "thresholds", label, valid)
     if not spec.streams or (spec.normalisation == "stored" and spec.mean is None):
         raise BundleError(f"{source}: the card's FeatureSpec cannot run on a stream")
     return card
+
+
+def _refusal(source: str, name: str, value: object, valid: str) -> BundleError:
+    return BundleError(f"{source}: the card's {name}: {brief(value)}; valid: {valid}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_object, value))
+
+
+def _are_labels(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and all(isinstance(label, str) and label for label in value)
+        and len(value) == len(set(value)) >= 2
+    )
+
+
+def _are_thresholds(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        is_number(limit) and 0 <= limit <= 1 for limit in value.values()
+    )
+
+
+# What each field of a card but its FeatureSpec may hold as JSON, and how errors say it.
+_VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "name": (_is_text, "text"),
+    "version": (_is_text, "text"),
+    "labels": (_are_labels, "two or more texts, none empty or twice"),
+    "hop_frames": (is_integer, "an integer"),
+    "quantization": (_is_text, "text"),
+    "temperature": (
+        lambda value: is_number(value) and 0.01 <= value <= 100,
+        "0.01 to 100",
+    ),
+    "thresholds": (_are_thresholds, "an object of labels, each with 0 to 1"),
+    "training_data": (_are_objects, "a list of objects"),
+    "calibration": (_is_object, "an object"),
+    "measured": (_are_objects, "a list of objects"),
+    "intended_use": (_is_text, "text"),
+    "licence": (_is_text, "text"),
+    "format_version": (is_integer, "an integer"),
+}

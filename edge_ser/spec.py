@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Callable
 from typing import Any
 
 from edge_ser.errors import ConfigError
@@ -18,6 +20,57 @@ _CHOICES = {
     "dct_norm": ("none", "ortho"),
     "first_coefficient": ("dct", "log_energy"),
     "normalisation": ("none", "window", "window_level", "stored"),
+}
+
+
+def is_integer(value: object) -> bool:
+    """An int, and no bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """A finite int or float, and no bool."""
+    try:
+        return (
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and math.isfinite(value)
+        )
+    except OverflowError:  # an int that no float holds
+        return False
+
+
+def brief(value: object) -> str:
+    """A value for an error's one line."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # ints of thousands of digits, or too deep
+        return "a huge value"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, tuple) and all(map(is_number, value))
+
+
+# What a field of this declared type holds, and its name in errors. A card is JSON from
+# elsewhere: Python itself checks none of these.
+_TYPES: dict[Any, tuple[Callable[[Any], bool], str]] = {
+    "str": (lambda value: isinstance(value, str), "text"),
+    "int": (is_integer, "an integer"),
+    "int | None": (
+        lambda value: value is None or is_integer(value),
+        "an integer, or None",
+    ),
+    "float": (is_number, "a finite number"),
+    "float | None": (
+        lambda value: value is None or is_number(value),
+        "a finite number, or None",
+    ),
+    "tuple[float, ...] | None": (
+        lambda value: value is None or _are_numbers(value),
+        "finite numbers, or None",
+    ),
 }
 
 
@@ -80,6 +133,10 @@ class FeatureSpec:
     """Frames in one model input."""
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            is_valid, valid = _TYPES[field.type]
+            if not is_valid(getattr(self, field.name)):
+                self._refuse(field.name, valid)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 self._refuse(name, f"one of {', '.join(choices)}")
@@ -87,7 +144,10 @@ class FeatureSpec:
             self._refuse("sample_rate_hz", "1000 to 768000")
         if not 0 < self.window_ms <= 1000 or self.window_samples < 2:
             self._refuse("window_ms", "at least two samples and at most 1000 ms")
-        if not 1 <= self.hop_samples <= self.window_samples:
+        if (
+            not 0 < self.hop_ms <= 1000
+            or not 1 <= self.hop_samples <= self.window_samples
+        ):
             self._refuse("hop_ms", "at least one sample and at most window_ms")
         if not self.window_samples <= self.n_fft <= 1 << 16:
             self._refuse("n_fft", f"{self.window_samples} (the window) to 65536")
@@ -95,8 +155,8 @@ class FeatureSpec:
             self._refuse("n_mels", "1 to 512")
         if not 0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2:
             self._refuse("f_max_hz", "f_min_hz < f_max_hz <= half the sample rate")
-        if not 0 < self.log_floor < 1:
-            self._refuse("log_floor", "above 0 and below 1")
+        if not 1e-37 <= self.log_floor < 1:  # float32 has nothing smaller
+            self._refuse("log_floor", "above 0 (1e-37) and below 1")
         if self.n_mfcc is not None and not 1 <= self.n_mfcc <= self.n_mels:
             self._refuse("n_mfcc", f"1 to n_mels ({self.n_mels}), or None")
         if not 0 <= self.pre_emphasis < 1:
@@ -109,12 +169,17 @@ class FeatureSpec:
             values = getattr(self, name)
             if values is not None and len(values) != self.n_features:
                 self._refuse(name, f"{self.n_features} values, one a coefficient")
-        if self.std is not None and min(self.std) <= 0:
-            self._refuse("std", "values above 0")
+        # In float32, in which they are used, others are zero or infinite.
+        if self.mean is not None and max(map(abs, self.mean)) > 1e30:
+            self._refuse("mean", "-1e30 to 1e30")
+        if self.std is not None and not 1e-30 <= min(self.std) <= max(self.std) <= 1e30:
+            self._refuse("std", "values above 0 (1e-30 to 1e30)")
+        if self.liftering > 0 and not 1 <= self.liftering <= 1e6:
+            self._refuse("liftering", "0, or 1 to 1e6")
 
     def _refuse(self, name: str, valid: str) -> None:
         raise ConfigError(
-            f"FeatureSpec: {name} is {getattr(self, name)!r}; valid: {valid}"
+            f"FeatureSpec: {name} is {brief(getattr(self, name))}; valid: {valid}"
         )
 
     @property
@@ -158,18 +223,17 @@ class FeatureSpec:
         Raises:
             ConfigError: an unknown field, or a value of the wrong type or range.
         """
+        if not isinstance(values, dict):
+            raise ConfigError(f"FeatureSpec: {brief(values)} is no object of fields")
         known = {field.name for field in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
-                raise ConfigError(f"FeatureSpec: unknown field {name!r}")
+                raise ConfigError(f"FeatureSpec: unknown field {brief(name)}")
         tuples: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
         }
-        try:
-            return cls(**tuples)
-        except (TypeError, AttributeError) as error:
-            raise ConfigError(f"FeatureSpec: a value of wrong type: {error}") from error
+        return cls(**tuples)
 
     @classmethod
     def librosa(

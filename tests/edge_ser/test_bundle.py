@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import zipfile
 
 import pytest
@@ -104,11 +105,32 @@ def test_any_cut_is_noticed():
         ({"hop_frames": 65}, "hop"),
         ({"hop_frames": 2.5}, "hop"),
         ({"temperature": 0.0}, "temperature"),
-        ({"temperature": "warm"}, "wrong type"),
+        ({"temperature": "warm"}, "temperature"),
         ({"thresholds": {"loud": 0.5}}, "thresholds"),
         ({"thresholds": {"low": 2.0}}, "thresholds"),
-        ({"thresholds": ["low"]}, "wrong type"),
+        ({"thresholds": ["low"]}, "thresholds"),
         ({"name": 7}, "name"),
+        ({"thresholds": {"low": "0.5"}}, "thresholds"),
+        ({"thresholds": {"low": float("nan")}}, "thresholds"),
+        ({"thresholds": {"low": True}}, "thresholds"),
+        ({"temperature": True}, "temperature"),
+        ({"temperature": 10**400}, "temperature"),
+        ({"hop_frames": True}, "hop_frames"),
+        ({"hop_frames": 10**400}, "hop_frames"),
+        ({"labels": "abc"}, "labels"),
+        ({"labels": (("a",), ("b",), ("c",))}, "labels"),
+        ({"labels": None}, "labels"),
+        ({"quantization": None}, "quantization"),
+        ({"training_data": (1, 2)}, "training_data"),
+        ({"training_data": {"a": 1}}, "training_data"),
+        ({"measured": ("accuracy",)}, "measured"),
+        ({"measured": ({"f1": float("nan")},)}, "measured"),
+        ({"calibration": {"clips": float("inf")}}, "calibration"),
+        ({"calibration": []}, "calibration"),
+        ({"intended_use": ["all"]}, "intended_use"),
+        ({"licence": 0}, "licence"),
+        ({"format_version": 1.0}, "format 1.0"),
+        ({"format_version": True}, "format True"),
         ({"features": FeatureSpec(padding="center")}, "stream"),
         ({"features": FeatureSpec(normalisation="stored")}, "stream"),
     ],
@@ -116,6 +138,38 @@ def test_any_cut_is_noticed():
 def test_a_card_that_does_not_fit(changes, word):
     with pytest.raises(BundleError, match=word):
         bundle.unpack(with_card(**changes))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("n_mels", 64.0),
+        ("n_fft", 512.0),
+        ("n_mfcc", 40.0),
+        ("top_db", "x"),
+        ("liftering", {}),
+        ("liftering", float("nan")),
+        ("mean", ["a"]),
+        ("std", [float("nan")]),
+        ("sample_rate_hz", 16000.5),
+        ("sample_rate_hz", 10**400),
+        ("deltas", True),
+        ("f_max_hz", 10**400),
+    ],
+)
+def test_a_feature_spec_that_is_wrong(field, value):
+    card = json.loads(zipfile.ZipFile(io.BytesIO(DATA)).read("card.json"))
+    card["features"][field] = value
+    with pytest.raises(BundleError, match=f"FeatureSpec: {field} is"):
+        bundle.unpack(with_json(json.dumps(card).encode()))
+
+
+def test_numbers_and_characters_that_json_does_not_have():
+    card = json.loads(zipfile.ZipFile(io.BytesIO(DATA)).read("card.json"))
+    text = json.dumps(card | {"calibration": {"clips": "HERE"}})
+    for value in ("NaN", "-Infinity", "1e999", '"\\ud800"', '{"\\ud800": 1}'):
+        with pytest.raises(BundleError, match="calibration"):
+            bundle.unpack(with_json(text.replace('"HERE"', value).encode()))
 
 
 def test_labels_that_do_not_fit_the_output(tmp_path):
@@ -180,3 +234,14 @@ def test_missing_and_huge_files(tmp_path):
         file.truncate((64 << 20) + 1)
     with pytest.raises(BundleError, match="64 MiB"):
         bundle.read(huge)
+    with pytest.raises(BundleError, match="cannot be read"):
+        bundle.read("a\0b")
+
+
+def test_what_is_no_regular_file(tmp_path):
+    """A device may never end, and a pipe may never begin."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in ("/dev/zero", pipe):
+        with pytest.raises(BundleError, match="no regular file"):
+            bundle.read(path)

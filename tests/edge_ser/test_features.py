@@ -59,6 +59,28 @@ SPECS = {
         ("frames_per_window", 0, "100000"),
         ("mean", (0.0,), "40 values"),
         ("std", (0.0,) * 40, "above 0"),
+        ("sample_rate_hz", 16000.5, "an integer"),
+        ("sample_rate_hz", 10**400, "1000"),
+        pytest.param("sample_rate_hz", 10**5000, "huge", id="5000 digits"),
+        ("n_mels", 64.0, "an integer"),
+        ("n_mels", "many", "an integer"),
+        ("n_fft", 512.0, "an integer"),
+        ("n_mfcc", 40.0, "an integer"),
+        ("deltas", True, "an integer"),
+        ("frames_per_window", None, "an integer"),
+        ("top_db", "x", "a finite number"),
+        ("liftering", {}, "a finite number"),
+        ("liftering", np.nan, "a finite number"),
+        ("liftering", 1e-308, "1 to 1e6"),
+        ("window_ms", 10**400, "a finite number"),
+        ("hop_ms", 1e307, "at least one sample"),
+        ("log_floor", 1e-300, "1e-37"),
+        ("window", ["hann"], "text"),
+        ("mean", ("a",) * 40, "finite numbers"),
+        ("mean", [0.0] * 40, "finite numbers"),
+        ("mean", (1e300,) * 40, "1e30"),
+        ("std", (np.nan,) * 40, "finite numbers"),
+        ("std", (1e-300,) * 40, "1e-30"),
     ],
 )
 def test_a_field_out_of_range_is_named(field, value, word):
@@ -72,8 +94,9 @@ def test_json_round_trip():
         assert FeatureSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
     with pytest.raises(ConfigError, match="n_mel'"):
         FeatureSpec.from_dict({"n_mel": 3})
-    with pytest.raises(ConfigError, match="wrong type"):
-        FeatureSpec.from_dict({"n_mels": "many"})
+    for values in ([], None, "n_mels"):
+        with pytest.raises(ConfigError, match="no object"):
+            FeatureSpec.from_dict(values)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +108,14 @@ def test_json_round_trip():
         (np.array(["a"]), "int16"),
         (np.array([0, np.nan, 0], np.float32), "sample 1"),
         (np.array([0, 0, -np.inf]), "sample 2"),
+        (np.array([0, np.nan, 1e300]), "sample 1"),
+        ([[0.0], [0.0, 0.0]], "different lengths"),
+        (np.round(VOICE[:1000] * 32767), r"reach \d+; valid: floats in \[-1, 1\]"),
+        (np.full(100, 11, np.float32), "reach 11;"),
+        (np.full(100, 1e19, np.float32), "reach 1e\\+19"),
+        (np.full(100, -1e30, np.float32), "reach 1e\\+30"),
+        (np.array([0, 1e39]), "reach 1e\\+39"),
+        (np.array([0, 1e300]), "reach 1e\\+300"),
     ],
 )
 def test_bad_samples(samples, word):
@@ -96,8 +127,11 @@ def test_bad_samples(samples, word):
 def test_good_samples():
     assert check_samples(np.array([-32768, 16384], np.int16)).tolist() == [-1.0, 0.5]
     assert check_samples([0.5]).dtype == np.float32
-    huge = np.full(10, 1e30, np.float32)  # squares overflow, samples do not
-    assert check_samples(huge) is huge
+    clipping = np.full(10, 2.0, np.float32)  # more than full scale is no other unit
+    assert check_samples(clipping) is clipping
+    assert len(check_samples(np.ones(70_000, np.float16))) == 70_000
+    assert check_samples(np.full(9, 1e-300)).tolist() == [0.0] * 9
+    assert check_samples([]).shape == (0,)
 
 
 def test_int16_gives_what_float_gives():

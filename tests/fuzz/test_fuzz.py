@@ -6,26 +6,31 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pathlib
 import struct
 import tempfile
 import tracemalloc
 import wave
+import zipfile
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_ser import bundle
+from edge_ser import archive, bundle
 from edge_ser.audio.file import read_blocks
 from edge_ser.errors import AudioError, BundleError
+from edge_ser.features import model_input
 from tiny_model import TINY_MODEL
 
 CASES = int(os.environ.get("EDGE_SER_FUZZ_CASES", "500"))
 BUNDLE = TINY_MODEL.read_bytes()
 TAIL = len(bundle.read(TINY_MODEL).model)
+CARD = json.loads(zipfile.ZipFile(io.BytesIO(BUNDLE)).read("card.json"))
+CARD_FIELDS, SPEC_FIELDS = sorted(CARD), sorted(CARD["features"])
 fuzzing = settings(
     max_examples=CASES,
     deadline=5000,
@@ -176,6 +181,52 @@ def test_damaged_archive(changes, extra, place):
         assert "\n" not in str(error)
     else:
         assert data == BUNDLE
+
+
+odd_values = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-3, 600),
+        st.just(10**400),
+        st.floats(),
+        st.text(st.characters(), max_size=20),
+        st.sampled_from(["hann", "none", "stored", "low", "\ud800", "a\nb"]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+@fuzzing
+@given(
+    fields=st.dictionaries(st.sampled_from(CARD_FIELDS), odd_values, max_size=3),
+    features=st.dictionaries(st.sampled_from(SPEC_FIELDS), odd_values, max_size=3),
+    extra=st.one_of(st.just({}), st.dictionaries(st.text(max_size=8), odd_values)),
+)
+def test_odd_cards(fields, features, extra):
+    """Packed anew, so that no checksum stands before the checks of the values."""
+    card = dict(CARD)
+    card["features"] = card["features"] | features
+    text = json.dumps(card | fields | extra).encode()
+    try:
+        read = bundle.unpack(BUNDLE[:TAIL] + archive.tail("card.json", text, TAIL))
+    except BundleError as error:
+        assert "\n" not in str(error)
+        str(error).encode()
+        return
+    spec = read.card.features
+    frames = np.zeros((spec.frames_per_window, spec.n_static), np.float32)
+    if frames.size < 1 << 20:
+        with np.errstate(all="raise", under="ignore"):
+            assert np.isfinite(model_input(frames, spec)).all()
+    assert read.card.hop_s > 0
+    assert read.card.title
+    again = bundle.pack(read.card, read.model)
+    assert bundle.unpack(again).card == read.card
 
 
 def test_a_header_that_promises_gigabytes_costs_no_memory(folder):
