@@ -8,6 +8,10 @@ import pathlib
 import pytest
 
 
+# Programs, not tests: doctest would import, and so run, them.
+collect_ignore = ["arm/make_clip.py", "data/make_tiny.py", "data/make_golden.py"]
+
+
 @pytest.fixture(scope="session")
 def corpora_folder() -> pathlib.Path:
     """The real corpora; tests that need them skip where a newcomer has none."""
