@@ -25,6 +25,7 @@ class Ear:
         """An empty queue."""
         self.blocks: queue.Queue[bytes | None] = queue.Queue(QUEUE_BLOCKS)
         self.dropped = 0
+        self.error: Exception | None = None
 
     def callback(self, data: bytes) -> None:
         """What the audio library calls; returns at once whatever happens."""
@@ -36,12 +37,18 @@ class Ear:
 
 def capture(path: str, ear: Ear) -> None:
     """Stands for the audio library: calls back for each block, then stops."""
-    with wave.open(path) as file:
-        while data := file.readframes(BLOCK_SAMPLES):
-            while ear.blocks.full():  # a sound card would not wait; a file can
-                threading.Event().wait(0.001)
-            ear.callback(data)
-    ear.blocks.put(None)
+    try:
+        with wave.open(path) as file:
+            if file.getparams()[:3] != (1, 2, 16000):
+                raise ValueError("valid: mono, 16 bits, 16000 Hz")
+            while data := file.readframes(BLOCK_SAMPLES):
+                while ear.blocks.full():  # a sound card would not wait; a file can
+                    threading.Event().wait(0.001)
+                ear.callback(data)
+    except (OSError, EOFError, ValueError, wave.Error) as error:
+        ear.error = error
+    finally:
+        ear.blocks.put(None)  # whatever happened: the other thread waits for it
 
 
 def main() -> None:
@@ -52,7 +59,9 @@ def main() -> None:
     threading.Thread(target=capture, args=(path, ear), daemon=True).start()
     while (data := ear.blocks.get()) is not None:
         for prediction in stream.push(np.frombuffer(data, np.int16)):
-            print(f"{prediction.start_s:7.2f} s  {prediction.label}")
+            print(f"{prediction.start_s:7.2f} s  {prediction.label}", flush=True)
+    if ear.error is not None:
+        sys.exit(f"{path}: {ear.error}")
     print(f"dropped blocks: {ear.dropped}")
 
 

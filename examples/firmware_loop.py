@@ -22,7 +22,8 @@ def main() -> None:
         block = np.frombuffer(data[: len(data) // 2 * 2], np.int16)
         for prediction in stream.push(block):
             end_s = prediction.start_s + prediction.duration_s
-            print(f"{end_s:7.2f} s  {prediction.label}  {prediction.confidence:.2f}")
+            line = f"{end_s:7.2f} s  {prediction.label}  {prediction.confidence:.2f}"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from edge_ser import Classifier, EdgeSerError, Prediction
 def read(path: str) -> tuple[np.ndarray, int]:
     """Samples (int16) and rate of a 16-bit mono WAV file."""
     with wave.open(path) as file:
+        if file.getparams()[:2] != (1, 2):
+            raise ValueError("valid: mono, 16 bits")
         data = file.readframes(file.getnframes())
         return np.frombuffer(data, np.int16), file.getframerate()
 
@@ -26,10 +28,10 @@ def main() -> None:
     model, *paths = sys.argv[1:]
     classifier = Classifier.load(None if model == "-" else model)
 
-    def classify(path: str) -> Prediction | EdgeSerError:
+    def classify(path: str) -> Prediction | Exception:
         try:
             return classifier.classify(*read(path))
-        except EdgeSerError as error:
+        except (EdgeSerError, OSError, EOFError, ValueError, wave.Error) as error:
             return error
 
     with ThreadPoolExecutor(max_workers=4) as pool:
@@ -37,7 +39,7 @@ def main() -> None:
             text = (
                 answer.label if isinstance(answer, Prediction) else f"error: {answer}"
             )
-            print(f"{path}: {text}")
+            print(f"{path}: {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,40 @@ def test_callback(wav):
     assert dropped == "dropped blocks: 0"
 
 
+@pytest.mark.parametrize(
+    "parameters", [(1, 2, 48000, 0), (2, 2, 16000, 0), (1, 1, 16000, 0), None]
+)
+def test_callback_refuses_what_it_would_get_wrong(tmp_path, parameters):
+    path = tmp_path / "odd.wav"
+    if parameters is not None:
+        with wave.open(str(path), "wb") as file:
+            file.setparams((*parameters, "NONE", ""))
+            file.writeframes(bytes(96000))
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "callback.py", path, TINY_MODEL],
+        capture_output=True,
+        timeout=60,
+        env=ENVIRONMENT,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "odd.wav: " in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
+
+
+def test_a_bad_file_ends_no_batch_of_threads(wav, tmp_path):
+    stereo, text = tmp_path / "stereo.wav", tmp_path / "text.wav"
+    with wave.open(str(stereo), "wb") as file:
+        file.setparams((2, 2, 16000, 0, "NONE", ""))
+        file.writeframes(bytes(96000))
+    text.write_text("no sound")
+    paths = [str(tmp_path / "none.wav"), str(stereo), str(text), wav("a.wav", 100)]
+    *bad, good = run("threads.py", str(TINY_MODEL), *paths).splitlines()
+    assert len(bad) == 3
+    assert all("error: " in line for line in bad)
+    assert good.endswith(": low")
+
+
 def test_threads(wav, tmp_path):
     paths = [wav("a.wav", 100), wav("b.wav", 320), str(tmp_path / "empty.wav")]
     with wave.open(paths[2], "wb") as file:
