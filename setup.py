@@ -17,7 +17,7 @@ TRAIN = [
     "tf_keras==2.17.0",
     "tensorflow-model-optimization==0.8.0",
     "numpy==1.26.4",
-    "soundfile>=0.12",  # decodes FLAC, OGG and float WAV
+    "soundfile>=0.12",  # decodes FLAC, OGG and MP3
     "soxr>=0.3",  # resamples whole corpora quickly
     "tqdm>=4.60",  # progress bars
     "matplotlib>=3.8",  # learning curves, confusion matrices
