@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import sys
 from collections.abc import Callable
 
 from edge_ser.audio.source import Source
 from edge_ser.classifier import Classifier
 from edge_ser.config import Config, SourceSettings
+from edge_ser.errors import ConfigError
 from edge_ser.mute import MuteSwitch
 from edge_ser.sinks.sink import Sink
 
@@ -57,6 +60,16 @@ def make_sinks(
     return sinks
 
 
+def _check_writable(path: pathlib.Path) -> None:
+    """At the start a wrong path is a mistake; later a full disk is a lost event."""
+    if path.is_dir():
+        raise ConfigError(f"json_file.path: {path} is a folder; give a file in it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"json_file.path: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"json_file.path: {path} cannot be written")
+
+
 def _make_sinks(
     sinks: list[Sink],
     config: Config,
@@ -76,6 +89,7 @@ def _make_sinks(
     if config.json_file.path is not None:
         from edge_ser.sinks.jsonlines import JsonFileSink
 
+        _check_writable(pathlib.Path(config.json_file.path))
         sinks.append(
             JsonFileSink(
                 config.json_file.path,

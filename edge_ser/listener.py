@@ -11,7 +11,7 @@ from edge_ser.audio.capture import Capture, Chunk
 from edge_ser.audio.source import Source
 from edge_ser.classifier import Classifier
 from edge_ser.decision import DecisionSettings
-from edge_ser.errors import CaptureHungError
+from edge_ser.errors import CaptureHungError, SinkError
 from edge_ser.event import Event
 from edge_ser.mute import MuteSwitch
 from edge_ser.notify import Notifier
@@ -93,6 +93,7 @@ class Listener:
         Raises:
             MicrophoneError, AudioError: the source cannot be opened, or fails for good.
             CaptureHungError: the source hangs; leave the process.
+            SinkError: the source has ended, and not every event was delivered.
         """
         self._outlets = [Outlet(sink) for sink in self._sinks]
         self._started_s = self._clock()
@@ -114,6 +115,10 @@ class Listener:
             self._close_outlets()
         if self._capture.error is not None and not self._stopped:
             raise self._capture.error
+        lost = sum(outlet.lost for outlet in self._outlets)
+        if lost and self._capture.ended and not self._stopped:
+            # A run that ends by itself must tell by its exit code; a service goes on.
+            raise SinkError(f"{lost} deliveries of events were lost")
 
     def _follow_mute(self) -> None:
         if self.mute.muted:
@@ -227,5 +232,5 @@ class Listener:
         for outlet in self._outlets:
             outlet.close(deadline_s)
         lost = sum(outlet.lost for outlet in self._outlets)
-        if lost:
+        if lost and (self._stopped or not self._capture.ended):  # else `run` raises
             _log.warning("%d deliveries of events were lost", lost)

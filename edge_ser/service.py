@@ -28,10 +28,17 @@ class Service:
 
     Args:
         load: reads the settings; called at the start and on every SIGHUP.
+        load_model: the classifier of the bundle that the settings name.
     """
 
-    def __init__(self, load: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        load: Callable[[], Config],
+        *,
+        load_model: Callable[[str | None], Classifier] = Classifier.load,
+    ) -> None:
         self._load = load
+        self._load_model = load_model
         self._notifier = Notifier(os.environ)
         self._mute = MuteSwitch()
         self._listener: Listener | None = None
@@ -49,7 +56,7 @@ class Service:
                 `CaptureHungError` the process must be left by ``os._exit``.
         """
         config = self._load()
-        classifier = Classifier.load(config.model)
+        classifier = self._load_model(config.model)
         listener = self._build(config, classifier)
         self._catch_signals()
         while True:
@@ -103,7 +110,7 @@ class Service:
         self._notifier.reloading()
         try:
             config = self._load()
-            self._next = config, Classifier.load(config.model)
+            self._next = config, self._load_model(config.model)
             self._listener.stop()
         except EdgeSerError as error:
             _log.error("settings refused, the old ones stay: %s", error)

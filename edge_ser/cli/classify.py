@@ -16,6 +16,7 @@ import argparse
 import json
 import shutil
 import sys
+import traceback
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,6 +30,7 @@ from edge_ser.errors import AudioError, ConfigError
 Float32 = npt.NDArray[np.float32]
 
 _BAR_WIDTH = 20
+_LONGEST_STEP_S = 86400.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +64,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Classify each file in turn."""
     from edge_ser.cli import report
 
-    if arguments.step is not None and not arguments.step > 0:
-        raise ConfigError(f"--step is {arguments.step:g}; valid: seconds above 0")
+    if arguments.step is not None and not 0 < arguments.step <= _LONGEST_STEP_S:
+        raise ConfigError(
+            f"--step is {arguments.step:g}; valid: seconds above 0, up to "
+            f"{_LONGEST_STEP_S:g}"
+        )
+    if arguments.channel is not None and arguments.channel < 0:
+        raise ConfigError(f"--channel is {arguments.channel}; valid: 0 and more")
     if not arguments.timeline and (arguments.csv or arguments.step is not None):
         raise ConfigError("--csv and --step belong to --timeline: give it too")
     classifier = engine.load(arguments)
@@ -83,14 +90,14 @@ def run(arguments: argparse.Namespace) -> int:
             prediction = classifier.classify_blocks(blocks)
         except AudioError as error:
             sys.stdout.flush()  # keep the order where both go to one terminal
-            message = str(error)
-            report(message if path in message else f"{path}: {message}")
-            code = error.exit_code
             if arguments.debug:
-                raise
+                traceback.print_exc()
+            message = str(error)
+            report(message if message.startswith(f"{path}: ") else f"{path}: {message}")
+            code = error.exit_code
             continue
         if arguments.json:
-            print(json.dumps(_answer(path, prediction), ensure_ascii=False), flush=True)
+            print(json.dumps(_answer(path, prediction)), flush=True)
         else:
             print(_line(path, prediction, path_width, label_width), flush=True)
     return code

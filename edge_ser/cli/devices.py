@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     width = max(len(each.name) for each in microphones)
     for each in microphones:
         if arguments.json:
-            print(json.dumps(dataclasses.asdict(each), ensure_ascii=False))
+            print(json.dumps(dataclasses.asdict(each)))
         else:
             print(
                 f"{each.index:3}  {each.name:{width}}  {each.channels:3} ch  "

@@ -7,7 +7,7 @@ Examples:
   edge-ser doctor --json
 
 Exit codes: 0 fit (warnings or not), else that of the first failure: 1 interpreter or
-speed, 3 model, 4 recording, 5 microphone.
+speed, 2 wrong usage, 3 model, 4 recording, 5 microphone.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _print(check: Check, *, as_json: bool) -> None:
     if as_json:
         values = dataclasses.asdict(check)
         del values["exit_code"]
-        print(json.dumps(values, ensure_ascii=False), flush=True)
+        print(json.dumps(values), flush=True)
         return
     print(f"{check.status:8} {check.name:14} {check.found}", flush=True)
     if check.advice:

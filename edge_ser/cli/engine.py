@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
 
 from edge_ser.classifier import Classifier
 from edge_ser.interpreter import DELEGATES, RUNTIMES
@@ -38,10 +43,35 @@ def load(arguments: argparse.Namespace) -> Classifier:
     Raises:
         BundleError, ConfigError, InterpreterError: see `Classifier.load`.
     """
-    return Classifier.load(
-        arguments.model,
-        runtime=arguments.interpreter,
-        threads=arguments.threads,
-        delegate=arguments.delegate,
-        portable=arguments.portable,
-    )
+    with without_chatter():
+        return Classifier.load(
+            arguments.model,
+            runtime=arguments.interpreter,
+            threads=arguments.threads,
+            delegate=arguments.delegate,
+            portable=arguments.portable,
+        )
+
+
+@contextlib.contextmanager
+def without_chatter() -> Iterator[None]:
+    """Keep a runtime's lines of ``INFO:`` off standard error; the others come later.
+
+    The runtimes write to the file descriptor when they make their first interpreter, so
+    only there can they be caught; it belongs to the process, which is why the library
+    leaves it alone.
+    """
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as kept:
+        real = os.dup(2)
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(real, 2)
+            os.close(real)
+            kept.seek(0)
+            for line in kept:
+                if not line.startswith(b"INFO: "):
+                    os.write(2, line)

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
             "sha256": bundle.sha256,
             "model_bytes": len(bundle.model),
         }
-        print(json.dumps(card, ensure_ascii=False))
+        print(json.dumps(card))
         return 0
     width = max(60, min(100, shutil.get_terminal_size().columns))
     for title, text in _rows(path, bundle):

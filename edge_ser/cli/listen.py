@@ -17,7 +17,9 @@ import os
 import sys
 
 from edge_ser import config as configs
-from edge_ser.errors import CaptureHungError
+from edge_ser.classifier import Classifier
+from edge_ser.cli import engine
+from edge_ser.errors import CaptureHungError, EdgeSerError
 from edge_ser.service import Service, set_up_logging
 
 
@@ -63,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     set_up_logging(verbose=arguments.debug)
     try:
-        Service(lambda: _load(arguments)).run()
+        Service(lambda: _load(arguments), load_model=_load_model).run()
     except CaptureHungError as error:
         report(str(error))
         # The thread that hangs in the sound system would hold up any other way out.
@@ -72,9 +74,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _load_model(path: str | None) -> Classifier:
+    with engine.without_chatter():
+        return Classifier.load(path)
+
+
 def _load(arguments: argparse.Namespace) -> configs.Config:
+    from edge_ser import cli
+
     output = "json" if arguments.json else "none" if arguments.quiet else None
-    return configs.load(
+    config = configs.load(
         arguments.config,
         os.environ,
         {
@@ -90,3 +99,6 @@ def _load(arguments: argparse.Namespace) -> configs.Config:
             "source.wait": arguments.wait,
         },
     )
+    if config.output != "none" and not cli.stdout_is_open():
+        raise EdgeSerError("standard output is closed; --quiet needs none")
+    return config

@@ -91,8 +91,7 @@ def json_line(path: str, row: Prediction) -> str:
             "probabilities": {
                 label: round(value, 4) for label, value in row.probabilities.items()
             },
-        },
-        ensure_ascii=False,
+        }
     )
 
 

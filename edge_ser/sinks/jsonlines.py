@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 from typing import TextIO
@@ -25,7 +26,8 @@ class JsonLinesSink:
 
     def send(self, event: Event) -> None:
         """See `Sink.send`."""
-        write_line(self._stream, event.to_json(), self.name)
+        # Escapes, since the stream's encoding is that of the user's locale.
+        write_line(self._stream, json.dumps(event.to_dict()), self.name)
 
     def close(self) -> None:
         """See `Sink.close`."""
