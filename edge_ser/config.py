@@ -12,12 +12,14 @@ from typing import Any
 
 from edge_ser.decision import DecisionSettings
 from edge_ser.errors import ConfigError
+from edge_ser.resample import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
 from edge_ser.sinks.mqtt import MqttSettings
 from edge_ser.vad import GateSettings
 
 DEFAULT_PATH = pathlib.Path("/etc/edge-ser/config.toml")
 _PREFIX = "EDGE_SER_"
 _OUTPUTS = ("text", "json", "none")
+_SOURCES = ("microphone", "file", "pipe")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,9 +43,14 @@ class SourceSettings:
     """A sound system that does not answer for so long makes the process end."""
 
     def __post_init__(self) -> None:
-        given = [name for name in ("microphone", "file", "pipe") if getattr(self, name)]
+        given = [name for name in _SOURCES if getattr(self, name)]
         if len(given) > 1:
             raise ConfigError(f"{' and '.join(given)} are both given; choose one")
+        if not LOWEST_RATE_HZ <= self.rate_hz <= HIGHEST_RATE_HZ:
+            raise ConfigError(
+                f"rate_hz is {self.rate_hz}; valid: {LOWEST_RATE_HZ} to "
+                f"{HIGHEST_RATE_HZ}"
+            )
         if not 1 <= self.channels <= 64:
             raise ConfigError(f"channels is {self.channels}; valid: 1 to 64")
         if not 1 <= self.hang_s <= 3600:
@@ -124,8 +131,11 @@ def load(
     Args:
         path: TOML; None is `DEFAULT_PATH` if it exists.
         environment: ``EDGE_SER_`` and the key in capitals, its table before it:
-            ``EDGE_SER_SOURCE_MICROPHONE=usb``.
+            ``EDGE_SER_SOURCE_MICROPHONE=usb``. Empty is as good as not set for a
+            text that may be left out.
         flags: by dotted key (``source.microphone``); None leaves a setting alone.
+
+    A source given by one of the three takes the place of any source below it.
 
     Raises:
         ConfigError: an unreadable file, an unknown key, a wrong type or value.
@@ -133,18 +143,33 @@ def load(
     tree = _read_file(path)
     defaults = _keys(Config)
     tree = _check(tree, Config, "", str(path or DEFAULT_PATH))
+    variables: dict[str, Any] = {}
     for name, text in environment.items():
         if name.startswith(_PREFIX):
             dotted = _variable_key(name, defaults)
-            if dotted is not None:
-                value = _parse(text, defaults[dotted], name)
-                _set(tree, dotted, value)
-    for dotted, value in flags.items():
-        if value is not None:
-            _set(tree, dotted, value)
+            if dotted is None:
+                continue
+            if not text and defaults[dotted] == str | None:
+                continue  # how an environment file unsets a variable
+            variables[dotted] = _parse(text, defaults[dotted], name)
+    _override(tree, variables)
+    given = {dotted: value for dotted, value in flags.items() if value is not None}
+    for dotted, value in given.items():
+        if value == "":
+            raise ConfigError(f"{dotted} is empty; give a value, or leave it out")
+    _override(tree, given)
     config = _build(Config, tree)
     assert isinstance(config, Config)
     return config
+
+
+def _override(tree: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    """Put a layer of settings, by dotted key, over those below it."""
+    if any(f"source.{name}" in layer for name in _SOURCES):
+        for name in _SOURCES:
+            tree.get("source", {}).pop(name, None)
+    for dotted, value in layer.items():
+        _set(tree, dotted, value)
 
 
 def _read_file(path: str | os.PathLike[str] | None) -> dict[str, Any]:
@@ -157,6 +182,8 @@ def _read_file(path: str | os.PathLike[str] | None) -> dict[str, Any]:
         raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: not valid TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file}: not valid TOML: nested too deeply") from error
 
 
 def _tables(kind: Any) -> dict[str, tuple[Any, bool]]:
@@ -248,10 +275,22 @@ def _variable_key(name: str, keys: Mapping[str, Any]) -> str | None:
     if rest in by_variable:
         return by_variable[rest]
     # Other programs may use the prefix too; what is nearly right is an error.
-    close = _close_matches(rest, by_variable, 0.75)
+    close = _without_table(rest, by_variable)
+    close = close or _close_matches(rest, by_variable, 0.75)
     if close:
-        raise ConfigError(f"unknown variable {name}; did you mean {_PREFIX}{close[0]}?")
+        likely = " or ".join(_PREFIX + each for each in close)
+        raise ConfigError(f"unknown variable {name}; did you mean {likely}?")
     return None
+
+
+def _without_table(rest: str, by_variable: Mapping[str, str]) -> list[str]:
+    """Variables whose table was left out, or a unit or the like at the end."""
+    ends = {each: key.split(".")[-1].upper() for each, key in by_variable.items()}
+    found = [each for each, end in ends.items() if end == rest]
+    found = found or [each for each, end in ends.items() if end.startswith(rest + "_")]
+    if not found and "_" in rest:
+        found = [each for each in by_variable if each.endswith("_" + rest)]
+    return found
 
 
 def _parse(text: str, hint: Any, name: str) -> Any:

@@ -44,30 +44,51 @@ def read_blocks(
             that channel. What is wrong at the end of a file shows only there.
     """
     file = pathlib.Path(path)
+    given = os.fspath(path)  # pathlib would drop a leading "./"
     frames = 0
     resampler: Resampler | None = None
     try:
         for rate_hz, block in _decoded(file, channel):
             if resampler is None:
                 resampler = Resampler(check_rate(rate_hz), sample_rate_hz)
+            samples = _checked(block, frames)
             frames += len(block)
-            yield resampler.push(check_samples(block))
+            yield resampler.push(samples)
     except AudioError as error:
-        message = str(error)
-        raise AudioError(
-            message if message.startswith(f"{file}:") else f"{file}: {message}"
-        ) from error
+        raise AudioError(f"{given}: {error}") from error
     except OSError as error:
-        raise AudioError(f"{file}: cannot be read: {error.strerror}") from error
+        # soundfile and some devices raise it without a number, so without a text.
+        reason = error.strerror or error
+        raise AudioError(f"{given}: cannot be read: {reason}") from error
     if resampler is None or not frames:
-        raise AudioError(f"{file}: holds no audio (zero length)")
+        raise AudioError(f"{given}: holds no audio (zero length)")
     yield resampler.flush()
+
+
+def _checked(block: Float32, position: int) -> Float32:
+    """The block, unless it is refused; what is wrong is told by its place in the file.
+
+    Args:
+        position: of the block's first sample in the file.
+    """
+    try:
+        return check_samples(block)
+    except AudioError:
+        bad = np.flatnonzero(~np.isfinite(block))
+        if not len(bad):
+            raise
+        raise AudioError(
+            f"samples hold NaN or infinity, first at sample {position + bad[0]}"
+        ) from None
 
 
 def _decoded(file: pathlib.Path, channel: int | None) -> Iterator[tuple[int, Float32]]:
     """The file's rate in Hz with each block at that rate."""
     if file.is_dir():
         raise AudioError("is a folder; give sound files")
+    if file.exists() and not file.is_file():
+        # To open a FIFO would wait for ever, and headers need seeking.
+        raise AudioError("is no regular file; for a pipe use edge-ser listen --pipe")
     with file.open("rb") as reader:
         magic = reader.read(12)
         if not magic:

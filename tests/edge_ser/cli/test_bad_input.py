@@ -1,6 +1,7 @@
 """Every malformed input: one line of error and its exit code."""
 
 import json
+import os
 import pathlib
 import struct
 import wave
@@ -8,6 +9,8 @@ import wave
 import numpy as np
 import pytest
 
+from edge_ser import config
+from edge_ser.errors import ConfigError
 from voice import RATE_HZ, voice
 
 
@@ -188,3 +191,114 @@ def test_json_of_info(run, model):
     card = json.loads(run("info", "--json", model).out)
     assert card["labels"] == ["low", "middle", "high"]
     assert len(card["sha256"]) == 64
+
+
+def test_pipes_are_refused_at_once(hear, tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    hear(fifo).check_error(4, f"{fifo}: is no regular file", "--pipe")
+
+
+def test_nan_beyond_the_first_block(hear, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / "nan.wav"
+    samples = voice(100, 4)
+    samples[50_123] = np.nan
+    soundfile.write(path, samples, RATE_HZ, subtype="FLOAT")
+    hear(path).check_error(4, "first at sample 50123")
+
+
+def test_errors_begin_with_the_path_as_given(run, model, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("cut.wav").write_bytes(b"RIFF")
+    answer = run("classify", "--model", model, "./cut.wav")
+    assert answer.err.startswith("edge-ser: ./cut.wav: ")
+    assert answer.err.count("cut.wav") == 1
+
+
+def test_a_name_that_the_message_holds_anyway(
+    run, model, monkeypatch, tmp_path, write_wav
+):
+    monkeypatch.chdir(tmp_path)
+    write_wav(pathlib.Path("ms"), voice(100, 0.01))
+    answer = run("classify", "--model", model, "ms")
+    answer.check_error(4)
+    assert answer.err.startswith("edge-ser: ms: ")
+
+
+def test_debug_goes_on_with_the_batch(run, model, low_voice):
+    answer = run("classify", "--debug", "--json", "--model", model, "/no", low_voice)
+    assert answer.code == 4
+    assert "Traceback" in answer.err
+    assert json.loads(answer.out)["label"] == "low"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("classify", "--timeline", "--step", "inf"),
+        ("classify", "--timeline", "--step", "1e308"),
+        ("classify", "--timeline", "--step", "nan"),
+        ("classify", "--channel", "-1"),
+        ("classify", "--mod", "x"),
+        ("classify", "--model", ""),
+        ("listen", "--rate", "1", "--pipe", "-"),
+        ("listen", "--file", ""),
+        ("listen", "--config", ""),
+    ],
+)
+def test_wrong_values(run, low_voice, arguments):
+    clip = [low_voice] if arguments[0] == "classify" else []
+    run(*arguments, *clip).check_error(2)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [
+        ("MICROPHONE", "SOURCE_MICROPHONE"),
+        ("FILE", "SOURCE_FILE"),
+        ("PIPE", "SOURCE_PIPE"),
+        ("RATE_HZ", "SOURCE_RATE_HZ"),
+        ("RATE", "SOURCE_RATE_HZ"),
+        ("DEVICE", "DEVICE_NAME"),
+        ("HOST", "MQTT_HOST"),
+        ("DWELL_S", "DECISION_DWELL_S"),
+        ("WAIT", "SOURCE_WAIT"),
+    ],
+)
+def test_variables_without_their_table(run, monkeypatch, name, right):
+    monkeypatch.setenv(f"EDGE_SER_{name}", "1")
+    run("listen").check_error(2, f"did you mean EDGE_SER_{right}?")
+
+
+def test_variables_of_the_tests_are_no_settings():
+    for name in ("DATA", "NO_SKIP", "FUZZ_CASES"):
+        assert config.load(None, {f"EDGE_SER_{name}": "1"}, {}) == config.Config()
+
+
+def test_a_higher_layer_replaces_the_source(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[source]\nmicrophone = 'usb'\nwait = true\n")
+    source = config.load(path, {}, {"source.file": "a.wav"}).source
+    assert (source.microphone, source.file, source.wait) == (None, "a.wav", True)
+    variables = {"EDGE_SER_SOURCE_PIPE": "-"}
+    source = config.load(path, variables, {}).source
+    assert (source.microphone, source.pipe) == (None, "-")
+    source = config.load(path, variables, {"source.microphone": "3"}).source
+    assert (source.microphone, source.pipe) == ("3", None)
+    with pytest.raises(ConfigError, match="file and pipe"):
+        config.load(path, {}, {"source.file": "a", "source.pipe": "-"})
+
+
+def test_empty_variables_are_not_set(tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("[source]\nmicrophone = 'usb'\n")
+    variables = {"EDGE_SER_SOURCE_FILE": "", "EDGE_SER_MODEL": ""}
+    loaded = config.load(path, variables, {})
+    assert (loaded.model, loaded.source.microphone) == (None, "usb")
+
+
+def test_toml_nested_too_deeply(run, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text("a = " + "[" * 100_000)
+    run("listen", "--config", path).check_error(2, str(path), "not valid TOML")
