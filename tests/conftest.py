@@ -7,7 +7,6 @@ import pathlib
 
 import pytest
 
-
 # Programs, not tests: doctest would import, and so run, them.
 collect_ignore = ["arm/make_clip.py", "data/make_tiny.py", "data/make_golden.py"]
 
