@@ -104,8 +104,10 @@ def test_mute_without_a_listener(run, tmp_path):
 
 
 def test_one_broken_sink_does_not_touch_the_others(serve, fifo, tmp_path):
+    folder = tmp_path / "unplugged"
+    folder.mkdir()
     env = {
-        "EDGE_SER_JSON_FILE_PATH": "/no/folder/events",
+        "EDGE_SER_JSON_FILE_PATH": str(folder / "events"),
         "EDGE_SER_COMMAND_ARGUMENTS": "sleep 60",
         "EDGE_SER_COMMAND_TIMEOUT_S": "30",
         "EDGE_SER_MQTT_HOST": "127.0.0.1",
@@ -113,9 +115,10 @@ def test_one_broken_sink_does_not_touch_the_others(serve, fifo, tmp_path):
     }
     service = serve("", env=env)
     service.wait_status("listening")
+    folder.rmdir()
     fifo[1].say(voice(100, 2))
     assert [service.next_label(), service.next_label()] == ["low", "idle"]
-    service.wait_status("2 lost at file /no/folder/events")
+    service.wait_status(f"2 lost at file {folder / 'events'}")
     service.wait_log("mqtt 127.0.0.1:9: cannot be reached")
     code, seconds = service.end()
     assert code == 0
