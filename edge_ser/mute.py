@@ -31,8 +31,9 @@ class MuteSwitch:
         self._watchers.append(watcher)
 
     def unwatch(self, watcher: Callable[[bool], object]) -> None:
-        """Call it no more."""
-        self._watchers.remove(watcher)
+        """Call it no more; a second time does nothing."""
+        if watcher in self._watchers:
+            self._watchers.remove(watcher)
 
     def set(self, muted: bool) -> None:
         """Mute or unmute."""

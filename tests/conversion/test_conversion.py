@@ -63,7 +63,7 @@ def test_the_card_names_training_and_calibration(converted):
     assert set(card.calibration["clips"]) <= run.clips
     assert card.training_data[0]["licence"] == "CC0 1.0"
     assert card.training_data[0]["speakers"] == 8
-    assert card.licence == "CC0-1.0"
+    assert card.licence == "as its training data: CC0 1.0"
     assert bundle.read(out / "float32.tflite").card.calibration == {}
 
 
