@@ -12,8 +12,6 @@ from training import config as configs
 from training import report
 from training.errors import RunError
 
-RESULTS = pathlib.Path(__file__).parent / "results"
-
 
 def _train(args: argparse.Namespace) -> int:
     from training import stages
@@ -53,7 +51,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     folders = args.results or sorted(
-        path.parent for path in RESULTS.glob("*/predictions.csv")
+        path.parent for path in report.RESULTS.glob("*/predictions.csv")
     )
     for folder in folders:
         _print_report(folder, args.plots, args.folds)
@@ -144,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--seeds", type=_seed, nargs="+", default=[0, 1, 2])
     sub.add_argument("--folds", type=int, nargs="+", help="a part, for a trial")
     sub.add_argument("--jobs", type=_count, default=1, help="folds at the same time")
-    sub.add_argument("--results", type=pathlib.Path, default=RESULTS)
+    sub.add_argument("--results", type=pathlib.Path, default=report.RESULTS)
 
     sub = verb("report", _report, "print published figures from saved predictions")
     sub.add_argument("results", type=pathlib.Path, nargs="*", help="results folders")

@@ -46,7 +46,7 @@ def evaluate(
     seeds: Sequence[int],
     folds: Sequence[int] | None = None,
     jobs: int = 1,
-    results: pathlib.Path = stages.RESULTS,
+    results: pathlib.Path = report.RESULTS,
 ) -> None:
     """Train, convert and score every fold and seed; publish if all folds are done.
 
@@ -224,7 +224,7 @@ def publish(
     out: pathlib.Path,
     seeds: Sequence[int],
     folds: Sequence[int],
-    results: pathlib.Path = stages.RESULTS,
+    results: pathlib.Path = report.RESULTS,
 ) -> None:
     """Write the evidence: predictions, fold bundles of seed 0, figures, ledger.
 

@@ -28,15 +28,6 @@ class Interval:
     low: float
     high: float
 
-    def __str__(self) -> str:
-        """As percent."""
-        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]".replace("%", "")
-
-
-def weighted_accuracy(truth: Integers, predicted: Integers) -> float:
-    """WA: the share of clips that are right."""
-    return float((truth == predicted).mean())
-
 
 def unweighted_average_recall(truth: Integers, predicted: Integers) -> float:
     """UA: the mean over the classes in `truth` of the share found."""

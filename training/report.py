@@ -21,6 +21,9 @@ from training.metrics import (
 
 Rows = list[dict[str, str]]
 
+RESULTS = pathlib.Path(__file__).parent / "results"
+"""The committed evidence, a folder a configuration."""
+
 _FIXED = ["corpus", "clip", "speaker", "fold", "seed", "variant", "label", "predicted"]
 REFERENCE = "keras"
 

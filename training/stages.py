@@ -20,6 +20,7 @@ from training.config import Config, parse
 from training.corpora import ADAPTERS, Clip, find_clips
 from training.dataset import FeatureSet, extract
 from training.errors import CorpusError, ProtocolError
+from training.report import RESULTS
 from training.train import clip_windows, fit, train, unfitted_spec
 
 Float32 = npt.NDArray[np.float32]
@@ -32,8 +33,6 @@ INTENDED_USE = (
     "in the EU (AI Act, article 5) and regulated elsewhere."
 )
 CALIBRATION_CLIPS = 256
-RESULTS = pathlib.Path(__file__).parent / "results"
-"""The committed evidence, a folder a configuration."""
 
 
 def usable_clips(config: Config, data: pathlib.Path) -> list[Clip]:
