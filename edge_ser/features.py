@@ -114,6 +114,8 @@ def model_input(frames: Float32, spec: FeatureSpec) -> Float32:
     if spec.normalisation == "window":
         std = np.maximum(full.std(0), np.float32(1e-5))
         return np.asarray(dsp.standardise(full, full.mean(0), std), np.float32)
+    if spec.normalisation == "window_mean":
+        return np.asarray(full - full.mean(0), np.float32)
     if spec.normalisation == "window_level":
         return np.asarray(full - full.mean(), np.float32)
     if spec.normalisation == "stored":

@@ -19,7 +19,7 @@ _CHOICES = {
     "log": ("ln", "log10", "db"),
     "dct_norm": ("none", "ortho"),
     "first_coefficient": ("dct", "log_energy"),
-    "normalisation": ("none", "window", "window_level", "stored"),
+    "normalisation": ("none", "window", "window_mean", "window_level", "stored"),
 }
 
 
@@ -125,8 +125,11 @@ class FeatureSpec:
     """0, 1 (slopes) or 2 (slopes of slopes), appended to each frame of a window."""
     normalisation: str = "none"
     """Of a model's input: ``none``; ``window``: mean 0 and variance 1 of each
-    coefficient over the window; ``window_level``: the window's overall mean removed;
-    ``stored``: `mean` and `std` of the training set, which training fills in."""
+    coefficient over the window; ``window_mean``: each coefficient's mean over the
+    window removed, and with it what a microphone or line adds to its band (cepstral
+    mean subtraction, Atal 1974); ``window_level``: the one mean of the whole window
+    removed, its loudness; ``stored``: `mean` and `std` of the training set, which
+    training fills in."""
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     frames_per_window: int = 256

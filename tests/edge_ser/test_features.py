@@ -159,7 +159,10 @@ def test_window_is_symmetric_under_gain():
     assert np.allclose((loud - quiet)[above], 20, atol=0.05)
 
 
-@pytest.mark.parametrize("normalisation", ["none", "window", "window_level", "stored"])
+NORMALISATIONS = ["none", "window", "window_mean", "window_level", "stored"]
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
 @pytest.mark.parametrize("deltas", [0, 1, 2])
 def test_model_input(normalisation, deltas):
     count = 20 * (1 + deltas)
@@ -178,6 +181,9 @@ def test_model_input(normalisation, deltas):
     if normalisation == "window":
         assert np.allclose(window.mean(0), 0, atol=1e-4)
         assert np.allclose(window.std(0), 1, atol=1e-3)
+    if normalisation == "window_mean":
+        assert np.allclose(window.mean(0), 0, atol=1e-4)
+        assert np.allclose(window.std(0)[:20], frames.std(0), rtol=1e-4)
     if normalisation == "window_level":
         assert abs(float(window.mean())) < 1e-4
     if normalisation == "stored":
@@ -187,10 +193,50 @@ def test_model_input(normalisation, deltas):
         model_input(frames[:-1], spec)
 
 
-def test_digital_silence_normalises_to_finite_values():
-    spec = FeatureSpec(normalisation="window", frames_per_window=10)
+@pytest.mark.parametrize(
+    ("normalisation", "loudness", "colour"),
+    [("none", 0, 0), ("window_level", 1, 0), ("window_mean", 1, 1), ("window", 1, 1)],
+)
+def test_what_each_normalisation_makes_no_difference(normalisation, loudness, colour):
+    """A gain shifts all log bands alike, a microphone's colour each by its own."""
+    spec = FeatureSpec(n_mfcc=None, normalisation=normalisation, frames_per_window=50)
+    frames = log_mel(VOICE, spec)[:50]
+    shift = np.linspace(-3, 3, spec.n_mels, dtype=np.float32)
+    alive = frames.std(0) > 0.1  # a constant band is nothing but rounding
+    plain = model_input(frames, spec)
+    for other, is_removed in ((frames + 2, loudness), (frames + shift, colour)):
+        moved = np.abs(model_input(other, spec) - plain)[:, alive].max()
+        assert (moved < 1e-4) == bool(is_removed)
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_a_stream_gives_the_model_input_of_the_clip(normalisation):
+    spec = FeatureSpec(
+        deltas=1,
+        normalisation=normalisation,
+        frames_per_window=60,
+        mean=(-1.0,) * 80,
+        std=(2.0,) * 80,
+    )
+    stream, samples = FeatureStream(spec), VOICE[: spec.model_samples]
+    blocks = np.split(samples, [1, 700, 701, 5000])
+    frames = np.concatenate([stream.push(block) for block in blocks])
+    close(model_input(frames, spec), model_input(mfcc(samples, spec), spec))
+
+
+@pytest.mark.parametrize("normalisation", NORMALISATIONS)
+def test_digital_silence_normalises_to_finite_values(normalisation):
+    spec = FeatureSpec(
+        normalisation=normalisation,
+        frames_per_window=10,
+        mean=(0.0,) * 40,
+        std=(1.0,) * 40,
+    )
     frames = mfcc(np.zeros(spec.model_samples, np.float32), spec)
-    assert np.isfinite(model_input(frames, spec)).all()
+    window = model_input(frames, spec)
+    assert np.isfinite(window).all()
+    if normalisation == "window_mean":
+        assert np.abs(window).max() < 1e-3  # the rounding of a mean
 
 
 def close(ours: np.ndarray, theirs: np.ndarray) -> None:

@@ -335,7 +335,7 @@ def test_early_stopping_keeps_the_best_epoch(made_up, tmp_path, monkeypatch):
 
 
 def test_normalisations_side_by_side(made_up):
-    """None, the window's level, the window's mean and variance, corpus statistics."""
+    """None, the window's level or means, mean and variance, corpus statistics."""
     from training.predict import clip_windows
     from training.train import fitted_spec
 
@@ -348,6 +348,9 @@ def test_normalisations_side_by_side(made_up):
     level = inputs("window_level")
     np.testing.assert_allclose(
         level, plain - plain.mean((1, 2), keepdims=True), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        inputs("window_mean"), plain - plain.mean(1, keepdims=True), atol=1e-5
     )
     standard = inputs("window")
     np.testing.assert_allclose(standard.mean(1), 0, atol=1e-4)
