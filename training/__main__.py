@@ -74,6 +74,7 @@ def _ablate(args: argparse.Namespace) -> int:
         args.data,
         args.out,
         seeds=args.seeds,
+        base_seeds=args.base_seeds,
         fold=args.fold,
         validation_speakers=args.validation_speakers,
         skip_bad=args.skip_bad,
@@ -153,8 +154,12 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from training import ablation_results
+
     folders = args.results or sorted(
-        path.parent for path in report.RESULTS.glob("*/predictions.csv")
+        path.parent
+        for name in ("predictions.csv", ablation_results.FILE)
+        for path in report.RESULTS.glob(f"*/{name}")
     )
     if args.html:
         from training import comparison
@@ -162,7 +167,9 @@ def _report(args: argparse.Namespace) -> int:
         comparison.write(folders, args.html)
         print(f"{args.html}: one page, needs nothing else")
     for folder in folders:
-        if (folder / "predictions.csv").exists() or not args.html:
+        if (folder / ablation_results.FILE).exists():
+            print(ablation_results.markdown(ablation_results.read(folder)), end="\n\n")
+        elif (folder / "predictions.csv").exists() or not args.html:
             _print_report(folder, args.plots, args.folds)
     return 0
 
@@ -386,6 +393,13 @@ def _parser() -> argparse.ArgumentParser:
     common(sub)
     sub.add_argument("--variants", type=pathlib.Path, default=_ABLATION)
     sub.add_argument("--seeds", type=_seed, nargs="+", default=[0])
+    sub.add_argument(
+        "--base-seeds",
+        type=_seed,
+        nargs="+",
+        default=[0, 1, 2, 3, 4],
+        help="of the config itself; several tell what chance alone does (default: 0-4)",
+    )
     sub.add_argument("--fold", type=int, help="leave out this fold's test speakers")
     sub.add_argument(
         "--validation-speakers", nargs="+", required=True, metavar="CORPUS/SPEAKER"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from edge_ser.errors import ConfigError
-from training import runs, stages
-from training.comparison import histories, table
+from training import ablation_results, runs, stages
+from training.ablation_results import BASE, Trial
+from training.comparison import histories
 from training.config import Config, with_values
 from training.errors import ProtocolError
 
@@ -51,13 +51,20 @@ def ablate(
     out: pathlib.Path,
     *,
     seeds: Sequence[int],
+    base_seeds: Sequence[int],
     fold: int | None,
     validation_speakers: Sequence[str],
     skip_bad: bool = False,
 ) -> None:
-    """Train the config and every variant; ``out/ablation.md`` grows row by row.
+    """Train the config and every variant; the table in `out` grows row by row.
 
-    Finished trainings are not done again, and an unfinished one goes on.
+    ``ablation.csv`` holds the trials, ``ablation.md`` what follows from them. Finished
+    trainings are not done again, and an unfinished one goes on. ``{out}`` in a
+    variant's texts stands for `out`, where the runs of former rows can be teachers.
+
+    Args:
+        seeds: of every variant.
+        base_seeds: of the config itself: several tell what chance alone does.
 
     Raises:
         ConfigError: a variant that is no valid config, before any training.
@@ -65,18 +72,23 @@ def ablate(
     """
     if not validation_speakers:
         raise ProtocolError("an ablation needs --validation-speakers")
-    configs = {"the config itself": config}
+    configs = {BASE: config}
     for name, changes in variants.items():
         try:
-            configs[name] = with_values(config, changes)
+            configs[name] = with_values(
+                config, {key: _placed(value, out) for key, value in changes.items()}
+            )
         except ConfigError as error:
             raise ConfigError(f"variant {name!r}: {error}") from error
     out.mkdir(parents=True, exist_ok=True)
-    figures: dict[str, list[float]] = {}
+    trials: list[Trial] = []
     for name, changed in configs.items():
         features = stages.load_features(changed, data, out / "cache", skip_bad=skip_bad)
-        for seed in seeds:
-            folder = out / f"{changed.digest}-seed-{seed}"
+        watched = {clip.speaker_key for clip in features.clips}
+        watched &= set(validation_speakers)
+        clips = sum(clip.speaker_key in watched for clip in features.clips)
+        for seed in base_seeds if name == BASE else seeds:
+            folder = out / f"{_slug(name)}-seed-{seed}"
             if not _is_done(folder, changed, seed, fold, validation_speakers):
                 stages.train_run(
                     changed,
@@ -91,8 +103,40 @@ def ablate(
                 (folder / "asked.json").write_text(asked)
             ((_, history),) = histories(folder)
             kept = next(row for row in reversed(history) if row.get("kept"))
-            figures.setdefault(name, []).append(100 * kept["validation_ua"])
-        (out / "ablation.md").write_text(_markdown(figures, seeds, validation_speakers))
+            trials.append(
+                {
+                    "change": name,
+                    "settings": _told(variants.get(name, {})),
+                    "seed": str(seed),
+                    "epochs": f"{kept['epoch']:.0f}",
+                    "validation_ua": f"{kept['validation_ua']:.5f}",
+                    "validation_clips": str(clips),
+                    "validation_speakers": " ".join(sorted(validation_speakers)),
+                    "protocol": changed.protocol,
+                    "fold": "" if fold is None else str(fold),
+                }
+            )
+            ablation_results.write(out, trials)
+            text = ablation_results.markdown(trials)
+            (out / "ablation.md").write_text(text + "\n")
+
+
+def _placed(value: Any, out: pathlib.Path) -> Any:
+    if isinstance(value, list):
+        return [_placed(item, out) for item in value]
+    return value.replace("{out}", str(out)) if isinstance(value, str) else value
+
+
+def _told(changes: Mapping[str, Any]) -> str:
+    """Settings as the file of variants has them."""
+    return ", ".join(
+        f"{key} = {json.dumps([] if value is None else value)}"
+        for key, value in changes.items()
+    )
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _is_done(
@@ -108,22 +152,3 @@ def _is_done(
     asked = json.loads((folder / "asked.json").read_text())
     same = asked == [fold, sorted(speakers)]
     return same and (run.config, run.seed) == (config, seed)
-
-
-def _markdown(
-    figures: Mapping[str, Sequence[float]],
-    seeds: Sequence[int],
-    speakers: Sequence[str],
-) -> str:
-    base = np.mean(next(iter(figures.values())))
-    rows = []
-    for name, values in figures.items():
-        spread = f" ± {np.std(values):.1f}" if len(values) > 1 else ""
-        gain = np.mean(values) - base
-        rows.append([name, f"{np.mean(values):.1f}{spread}", f"{gain:+.1f}"])
-    return (
-        f"UA of the validation speakers {', '.join(speakers)}, percent; seeds "
-        f"{', '.join(map(str, seeds))}\n\n"
-        + table(["change", "validation UA", "against the config"], rows)
-        + "\n"
-    )

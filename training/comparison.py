@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from training import plots, report
+from training import ablation_results, plots, report
 from training.corpora import ADAPTERS, Clip
 from training.errors import RunError
 from training.metrics import (
@@ -18,6 +18,7 @@ from training.metrics import (
     reliability,
 )
 from training.page import Page
+from training.report import markdown_table
 
 
 def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
@@ -36,9 +37,12 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
         page.text("## Side by side\n\n" + comparison_markdown(scored))
     for folder in folders:
         curves = histories(folder)
-        if folder not in scored and not curves:
+        ablated = (folder / ablation_results.FILE).exists()
+        if folder not in scored and not curves and not ablated:
             raise RunError(f"{folder}: neither predictions.csv nor history.csv")
         page.text(f"## {folder.name}")
+        if ablated:
+            page.text(ablation_results.markdown(ablation_results.read(folder)))
         if folder in scored:
             _predictions(page, folder)
         for name, rows in curves:
@@ -53,12 +57,6 @@ def _percent(value: float) -> str:
 
 def _interval(value: float, low: float, high: float) -> str:
     return f"{_percent(value)} [{_percent(low)}, {_percent(high)}]"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def comparison_markdown(folders: Sequence[pathlib.Path]) -> str:
@@ -94,7 +92,7 @@ def comparison_markdown(folders: Sequence[pathlib.Path]) -> str:
     return (
         "Percent with 95 % intervals from a bootstrap over speakers. Against the "
         "first: the difference in UA over the same clips, paired.\n\n"
-        + table([*head, "against the first"], rows)
+        + markdown_table([*head, "against the first"], rows)
     )
 
 
@@ -139,11 +137,11 @@ def _predictions(page: Page, folder: pathlib.Path) -> None:
     ]
     page.text(
         "### By emotion\n\n"
-        + table(["emotion", "precision", "recall", "F1", "clips"], lines)
+        + markdown_table(["emotion", "precision", "recall", "F1", "clips"], lines)
     )
     for name in GROUPINGS:
         head = [name, "UA", "WA", "clips"]
-        page.text(f"### By {name}\n\n" + table(head, groups(of_variant, name)))
+        page.text(f"### By {name}\n\n" + markdown_table(head, groups(of_variant, name)))
 
 
 GROUPINGS: dict[str, Callable[[Clip], str]] = {

@@ -129,12 +129,7 @@ def _check_request(
             f"the protocol {protocol.name} tests {', '.join(missing)}, which the "
             "config's labels lack: its figures would be of an easier task"
         )
-    published = stages.published_config(config.name, results)
-    if published is not None and published != config:
-        raise ProtocolError(
-            f"{results / config.name} holds the evidence of another config of the "
-            "same name; choose another name, or remove it"
-        )
+    check_published(config, results)
     for seed in seeds:
         for fold in folds:
             folder = fold_folder(out, seed, fold)
@@ -143,6 +138,20 @@ def _check_request(
                 raise ProtocolError(
                     f"{folder} was trained with another config; choose another --out"
                 )
+
+
+def check_published(config: Config, results: pathlib.Path) -> None:
+    """Refuse to overwrite evidence.
+
+    Raises:
+        ProtocolError: it is of another config of the same name.
+    """
+    published = stages.published_config(config.name, results)
+    if published is not None and published != config:
+        raise ProtocolError(
+            f"{results / config.name} holds the evidence of another config of the "
+            "same name; choose another name, or remove it"
+        )
 
 
 def _fold_alone(

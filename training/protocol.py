@@ -18,7 +18,8 @@ _CORPUS_OF = {"emodb4": "emodb"}
 LEAVE_ONE_CORPUS_OUT = "leave-one-corpus-out"
 COMMON_CLASSES = ("angry", "happy", "neutral", "sad")
 """Of all corpora."""
-_SENTENCES = "-sentences"
+SENTENCES = "-sentences"
+"""Ends the name of folds that keep sentences apart, too."""
 _MOST_SENTENCES = 4
 
 
@@ -74,12 +75,12 @@ def load(name: str, clips: Iterable[Clip] | None = None) -> Protocol:
     known = None if clips is None else list(clips)
     if name == LEAVE_ONE_CORPUS_OUT:
         return _corpora_apart(known or [])
-    base = name.removesuffix(_SENTENCES)
+    base = name.removesuffix(SENTENCES)
     table = json.loads(_FOLDS_FILE.read_text())
     if base not in table:
         raise ProtocolError(
             f"unknown protocol {name!r}; valid: {', '.join(table)}, one of these with "
-            f"{_SENTENCES}, {LEAVE_ONE_CORPUS_OUT}"
+            f"{SENTENCES}, {LEAVE_ONE_CORPUS_OUT}"
         )
     entry = table[base]
     protocol = Protocol(

@@ -20,10 +20,11 @@ import optuna
 
 from edge_ser.errors import ConfigError
 from training import stages
-from training.comparison import histories, table
+from training.comparison import histories
 from training.config import Config, with_values
 from training.dataset import FeatureSet
 from training.errors import ProtocolError
+from training.report import markdown_table
 
 METHODS = ("grid", "random", "optuna")
 _RANGE_KEYS = {"low", "high", "log"}
@@ -207,4 +208,4 @@ def _table(study: optuna.Study) -> str:
         ]
         for trial in finished
     ]
-    return table(["trial", *keys, "validation UA"], rows)
+    return markdown_table(["trial", *keys, "validation UA"], rows)

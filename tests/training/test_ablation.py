@@ -1,11 +1,15 @@
+import shutil
+
+import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
 from edge_ser.errors import ConfigError
 from made_up import made_up_config
-from training import ablation, config, stages
-from training.errors import ProtocolError
+from training import ablation, ablation_results, config, runs, stages
+from training.__main__ import main
+from training.errors import ProtocolError, RunError
 
 
 def test_every_variant_of_the_table_is_a_valid_config(repository):
@@ -19,20 +23,38 @@ def test_every_variant_of_the_table_is_a_valid_config(repository):
     assert len(digests) == len(variants)
 
 
-def test_the_table_grows_and_goes_on(made_up, tmp_path, monkeypatch):
+def test_the_table_grows_and_goes_on(made_up, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(stages, "load_features", lambda *_, **__: made_up)
     base = made_up_config(recipe={"epochs": 1})
-    arguments = {"seeds": [0], "fold": None, "validation_speakers": ["emodb/0"]}
-    variants = {"focal loss": {"recipe.focal_gamma": 2.0}}
-    ablation.ablate(base, {}, tmp_path, tmp_path / "out", **arguments)
-    trained = list((tmp_path / "out").glob("*/model.keras"))
-    before = trained[0].stat().st_mtime_ns
-    ablation.ablate(base, variants, tmp_path, tmp_path / "out", **arguments)
-    assert trained[0].stat().st_mtime_ns == before
-    lines = (tmp_path / "out/ablation.md").read_text().splitlines()
-    assert lines[-2].startswith("| the config itself |")
-    assert lines[-2].endswith("| +0.0 |")
-    assert lines[-1].startswith("| focal loss |")
+    arguments = {
+        **{"seeds": [0], "base_seeds": [0, 1], "fold": None},
+        "validation_speakers": ["emodb/0"],
+    }
+    variants = {
+        "focal loss": {"recipe.focal_gamma": 2.0},
+        "taught": {"distillation.teachers": ["{out}/the-config-itself-seed-1"]},
+    }
+    out = tmp_path / "out"
+    ablation.ablate(base, {}, tmp_path, out, **arguments)
+    trained = sorted(out.glob("*/model.keras"))
+    assert len(trained) == 2
+    before = [file.stat().st_mtime_ns for file in trained]
+    ablation.ablate(base, variants, tmp_path, out, **arguments)
+    assert [file.stat().st_mtime_ns for file in trained] == before
+    lines = (out / "ablation.md").read_text().splitlines()
+    assert lines[-3].startswith("| the config itself |  | 2 | ")
+    assert lines[-2].startswith("| focal loss | `recipe.focal_gamma = 2.0` | 1 | ")
+    assert lines[-1].startswith("| taught |")
+    teachers = runs.load(out / "taught-seed-0").config.distillation.teachers
+    assert teachers == (str(out / "the-config-itself-seed-1"),)
+    # what `report` prints comes from the csv file alone
+    shutil.copy(out / "ablation.csv", tmp_path)
+    capsys.readouterr()
+    assert main(["report", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.strip() == (out / "ablation.md").read_text().strip()
+    page = tmp_path / "page.html"
+    assert main(["report", str(tmp_path), "--html", str(page)]) == 0
+    assert "<td>focal loss</td>" in page.read_text()
     with pytest.raises(ConfigError, match="variant 'x': unknown key"):
         wrong = {"x": {"recipe.focal": 1.0}}
         ablation.ablate(base, wrong, tmp_path, tmp_path / "out", **arguments)
@@ -46,3 +68,49 @@ def test_files_that_are_no_table_of_variants(tmp_path, text):
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"a\.toml"):
         ablation.load_variants(tmp_path / "a.toml")
+
+
+def trial(change, seed, ua, settings=""):
+    return {
+        **{"change": change, "settings": settings, "seed": str(seed), "epochs": "9"},
+        **{"validation_ua": f"{ua:.5f}", "validation_clips": "60", "fold": "1"},
+        **{"validation_speakers": "ravdess/04", "protocol": "ravdess"},
+    }
+
+
+def test_a_change_must_be_larger_than_what_seeds_do():
+    base = [trial(ablation_results.BASE, n, ua) for n, ua in enumerate((0.40, 0.44))]
+    others = [trial("small", 0, 0.45, "a = 1"), trial("large", 0, 0.90, "a = 2")]
+    told = ablation_results.markdown([*base, *others])
+    # t (1 degree of freedom) 12.706 * s 2.828 * sqrt(1 + 1/2)
+    assert "±44.0 of their mean" in told
+    assert "| the config itself |  | 2 | 42.0 ± 2.8 |  |  |" in told
+    assert "| small | `a = 1` | 1 | 45.0 | +3.0 | no |" in told
+    assert "| large | `a = 2` | 1 | 90.0 | +48.0 | **yes** |" in told
+    alone = ablation_results.markdown([base[0], others[1]])
+    assert "| large | `a = 2` | 1 | 90.0 | +50.0 |  |" in alone
+
+
+def test_the_range_of_chance_holds_what_it_says():
+    random = np.random.default_rng(0)
+    inside = 0
+    for _ in range(2000):
+        *base, more = random.normal(50, 2, 6)
+        inside += abs(more - np.mean(base)) <= ablation_results.chance_range(base, 1)
+    assert 0.935 < inside / 2000 < 0.965
+
+
+def test_damaged_tables_are_refused(tmp_path):
+    trials = [trial(ablation_results.BASE, 0, 0.4), trial("x", 0, 0.5)]
+    with pytest.raises(RunError, match="no table of trials"):
+        ablation_results.read(tmp_path)
+    for wrong in (trials[1:], [{**trials[0], "validation_ua": "x"}], []):
+        ablation_results.write(tmp_path, wrong)
+        with pytest.raises(RunError, match=r"ablation\.csv"):
+            ablation_results.read(tmp_path)
+    ablation_results.write(tmp_path, trials)
+    assert ablation_results.read(tmp_path) == trials
+    file = tmp_path / ablation_results.FILE
+    file.write_text(file.read_text().rsplit(",", 2)[0])
+    with pytest.raises(RunError, match="line 3"):
+        ablation_results.read(tmp_path)

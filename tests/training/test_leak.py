@@ -2,11 +2,14 @@ import csv
 
 import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
 from made_up import made_up_config
 from training import leak, protocol, report
+from training.__main__ import main
+from training.errors import ProtocolError
 
 
 def test_random_folds_spread_labels_and_mix_speakers(made_up):
@@ -63,3 +66,58 @@ def test_both_figures_stand_side_by_side_with_a_warning(made_up, tmp_path):
         (line,) = csv.DictReader(file)
     assert "what a leak is worth" in line["note"]
     assert float(line["ua"]) == pytest.approx(honest / 32, abs=0.1)
+
+
+SAVEE = """
+name = "small"
+corpora = ["emodb"]
+labels = ["happy", "sad"]
+protocol = "emodb4"
+architecture = "resnet2d"
+decision_hop_s = 0.2
+[model]
+channels = [4, 4]
+[features]
+n_mfcc = 0
+n_mels = 8
+frames_per_window = 32
+[recipe]
+epochs = 1
+batch_size = 8
+"""
+
+
+def test_the_command_trains_both_ways_on_another_corpus(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(leak, "FOLDS", 2)
+    random, data = np.random.default_rng(0), tmp_path / "data"
+    data.mkdir()
+    for speaker in ("DC", "JE", "JK", "KL"):
+        for letter in ("a", "d", "f", "h", "n", "sa", "su"):
+            for number in (1, 2):
+                samples = random.normal(0, 0.1, 8000)
+                soundfile.write(
+                    data / f"{speaker}_{letter}{number:02}.wav", samples, 16000
+                )
+    (tmp_path / "small.toml").write_text(SAVEE)
+    asked = ["evaluate", "--config", str(tmp_path / "small.toml"), "--seeds", "0"]
+    asked += ["--data", str(data), "--out", str(tmp_path / "out")]
+    asked += ["--protocol", leak.RANDOM_FOLDS, "--honest", "savee"]
+    asked += ["--results", str(tmp_path / "results")]
+    assert main(asked) == 0
+    told = capsys.readouterr().out
+    assert "WARNING" in told
+    assert "savee folds, 56 clips" in told
+    assert main(["report", str(tmp_path / "results/small-leak-savee")]) == 0
+    again = capsys.readouterr().out
+    assert again.strip().splitlines()[0] in told
+    assert "WARNING" in again
+    # finished folds are not taken for those of another seed
+    asked[asked.index("0")] = "1"
+    assert main(asked) == 1
+    assert "another config or seed" in capsys.readouterr().err
+
+
+def test_a_leak_of_several_corpora_makes_no_sense(tmp_path):
+    config = made_up_config(protocol=protocol.LEAVE_ONE_CORPUS_OUT)
+    with pytest.raises(ProtocolError, match="--honest"):
+        leak.compare(config, tmp_path, tmp_path)
