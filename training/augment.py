@@ -36,6 +36,15 @@ class Augmentation:
     random spectral slope, or that of `noise_folder`."""
     noise_folder: str = ""
     """Recordings to draw the noise from, see `training.recordings`."""
+    reverberation: float = 0.0
+    """Share of the windows that are heard in a room: each band's power decays
+    exponentially after the direct sound (Polack 1988's model; Lebart et al. 2001)."""
+    reverberation_s: tuple[float, float] = (0.15, 1.0)
+    """Reverberation times (60 dB) to draw from, at low frequencies."""
+    direct_to_reverberant_db: tuple[float, float] = (-3.0, 12.0)
+    """Direct to reverberant energy ratios to draw from: how far the speaker stands."""
+    equaliser_db: float = 0.0
+    """Smooth gains over frequency from -x to +x dB: microphones, rooms, houses."""
     time_masks: int = 0
     time_mask_frames: int = 0
     frequency_masks: int = 0
@@ -51,11 +60,18 @@ class Augmentation:
         for name in ("time_warp", "frequency_warp"):
             if getattr(self, name) > 0.9:
                 raise ConfigError(f"{name} is {getattr(self, name)}; valid: 0 to 0.9")
-        if (
-            self.noise_snr_db is not None
-            and self.noise_snr_db[0] > self.noise_snr_db[1]
-        ):
-            raise ConfigError(f"noise_snr_db is {self.noise_snr_db}; valid: low, high")
+        if self.reverberation > 1:
+            raise ConfigError(
+                f"reverberation is {self.reverberation}; valid: 0 to 1, a share"
+            )
+        if self.reverberation_s[0] <= 0:
+            raise ConfigError(
+                f"reverberation_s is {self.reverberation_s}; valid: above 0"
+            )
+        for name in ("noise_snr_db", "reverberation_s", "direct_to_reverberant_db"):
+            limits = getattr(self, name)
+            if limits is not None and limits[0] > limits[1]:
+                raise ConfigError(f"{name} is {limits}; valid: low, high")
         if self.noise_folder and self.noise_snr_db is None:
             raise ConfigError("noise_folder needs noise_snr_db")
 
@@ -83,10 +99,13 @@ class WindowSampler:
             augmentation.noise_snr_db
             or augmentation.frequency_warp
             or augmentation.gain_db
+            or augmentation.reverberation
+            or augmentation.equaliser_db
         ):
             raise ConfigError(
-                "gain, frequency warp and noise cannot vary MFCC whose first "
-                "coefficient is the log energy; valid: first_coefficient 'dct'"
+                "gain, frequency warp, equaliser, reverberation and noise cannot vary "
+                "MFCC whose first coefficient is the log energy; valid: "
+                "first_coefficient 'dct'"
             )
         # How the power of stationary noise scatters from frame to frame.
         shape = (4096 + features.spec.frames_per_window, features.spec.n_mels)
@@ -100,6 +119,7 @@ class WindowSampler:
         windows = self._crops(indices)
         if self._has_mels:
             windows = self._frequency_warp(windows)
+            windows = self._reverberation(windows)
             windows = self._gain(windows)
             if self.augmentation.noise_snr_db is not None:
                 windows = self._noise(windows)
@@ -146,9 +166,60 @@ class WindowSampler:
         upper = windows[rows, steps, below[:, None, :] + 1]
         return np.asarray(lower * (1 - weight) + upper * weight, np.float32)
 
+    def _reverberation(self, windows: Float32) -> Float32:
+        """Some windows as heard in a room, their mean power as before.
+
+        A room's late part is taken for exponentially decaying noise, so that a band's
+        power is the direct sound's plus a decaying sum of the powers before it; high
+        frequencies decay up to twice as fast.
+        """
+        augmentation = self.augmentation
+        if not augmentation.reverberation:
+            return windows
+        heard = self.random.random(len(windows)) < augmentation.reverberation
+        chosen = np.flatnonzero(heard)
+        count, frames, bands = windows[chosen].shape
+        power = np.exp(windows[chosen] / np.float32(self._nats))
+        seconds = self.random.uniform(*augmentation.reverberation_s, (count, 1))
+        seconds = seconds * np.linspace(
+            1, self.random.uniform(0.5, 1, count), bands, axis=1
+        )
+        hop_s = self.features.spec.hop_samples / self.features.spec.sample_rate_hz
+        kept = (10 ** (-6 * hop_s / seconds)).astype(np.float32)
+        ratio_db = self.random.uniform(
+            *augmentation.direct_to_reverberant_db, (count, 1)
+        )
+        # The late part's energy: the sum over t of kept ** t from 1 on is 1 / ratio.
+        share = (10 ** (-ratio_db / 10) * (1 - kept) / kept).astype(np.float32)
+        start = self.random.integers(0, len(self._wobble) - frames, count)
+        late = np.empty_like(power)
+        tail = np.zeros((count, bands), np.float32)
+        for frame in range(frames):
+            late[:, frame] = tail
+            tail = (tail + power[:, frame]) * kept
+        late *= share[:, None]
+        late *= np.exp(self._wobble[start[:, None] + np.arange(frames)])
+        late += power
+        late *= power.mean((1, 2), keepdims=True) / late.mean((1, 2), keepdims=True)
+        result = windows.copy()
+        result[chosen] = np.log(late) * np.float32(self._nats)
+        return result
+
+    def _equaliser(self, count: int) -> npt.NDArray[Any]:
+        """Gains in dB, shape (count, 1, bands), straight between five points."""
+        limit, bands = self.augmentation.equaliser_db, self.features.spec.n_mels
+        gains = self.random.uniform(-limit, limit, (count, 5))
+        place = np.linspace(0, 4, bands)
+        below = np.minimum(place.astype(int), 3)
+        weight = place - below
+        gains = gains[:, below] * (1 - weight) + gains[:, below + 1] * weight
+        return np.asarray(gains[:, None, :])
+
     def _gain(self, windows: Float32) -> Float32:
         limit = self.augmentation.gain_db
         gain_db = self.random.uniform(-limit, limit, (len(windows), 1, 1))
+        if self.augmentation.equaliser_db:
+            gain_db = gain_db + self._equaliser(len(windows))
         shift = gain_db * np.log(10) / 10 * self._nats
         return np.maximum(windows + shift.astype(np.float32), self._silence)
 

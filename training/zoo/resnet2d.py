@@ -22,7 +22,9 @@ class Settings:
     """What a config's ``[model]`` table may set."""
 
     channels: tuple[int, ...] = (16, 28, 44, 64)
-    """Of each block; every block but the first halves both axes."""
+    """Of each block."""
+    pools: tuple[tuple[int, ...], ...] = ((1, 1), (2, 2), (2, 2), (2, 2))
+    """Maximum pooling before each block, in frames and bands; (1, 1) is none."""
     stem_kernel: int = 5
     dropout: float = 0.3
     attention: bool = True
@@ -43,9 +45,14 @@ def build(
         use_bias=False,
     )(x)
     x = layers.ReLU()(layers.BatchNormalization(momentum=_BN_MOMENTUM)(x))
-    for number, channels in enumerate(settings.channels):
-        if number:
-            x = layers.MaxPooling2D(2)(x)
+    if len(settings.pools) != len(settings.channels):
+        raise ValueError(
+            f"pools are {settings.pools}; valid: one for each of channels, "
+            f"{len(settings.channels)}"
+        )
+    for pool, channels in zip(settings.pools, settings.channels, strict=True):
+        if pool != (1, 1):
+            x = layers.MaxPooling2D(pool)(x)
         x = _block(x, channels)
     # Average pooling, not the MEAN operator: its int8 kernels round alike everywhere.
     x = layers.AveragePooling2D((1, x.shape[2]), name="mean_over_frequency")(x)
