@@ -76,6 +76,66 @@ def test_noise_adds_power_and_never_takes_it(features):
     assert 0.3 < changed.mean() < 0.7
 
 
+def test_a_room_lets_each_band_decay_at_its_reverberation_time(features):
+    """The slope after an impulse is 60 dB per reverberation time."""
+    frames = np.full((40, 20), -13.0, np.float32)
+    frames[5] = 8.0
+    impulse = FeatureSet(SPEC, (None,), frames, np.array([0, 40]))
+    room = {
+        "reverberation": 1.0,
+        "reverberation_s": (0.4, 0.4),
+        "direct_to_reverberant_db": (0.0, 0.0),
+    }
+    heard = sampler(impulse, **room).windows(np.zeros(400, int))
+    hop_s = SPEC.hop_samples / SPEC.sample_rate_hz
+    decay_db = 10 / np.log(10) * np.polyfit(np.arange(25), heard[:, 8:33, 0].mean(0), 1)
+    assert decay_db[0] / hop_s == pytest.approx(-60 / 0.4, rel=0.02)
+    powers = np.exp(heard)
+    # as much energy late as direct, and the window no louder than before
+    late = powers[:, 6:, 0].sum(1) / powers[:, 5, 0]
+    assert late.mean() == pytest.approx(1, abs=0.1)
+    np.testing.assert_allclose(powers.mean((1, 2)), np.exp(frames).mean(), rtol=1e-4)
+    # the highest band decays up to twice as fast
+    ratio = (
+        np.log(powers[:, 8, 19] / powers[:, 28, 19]).mean()
+        / np.log(powers[:, 8, 0] / powers[:, 28, 0]).mean()
+    )
+    assert 1.2 < ratio < 2
+
+
+def test_only_the_share_of_windows_is_heard_in_a_room(features):
+    heard = sampler(features, reverberation=0.3).windows(np.zeros(300, int))
+    changed = (heard != features.clip_frames(0)).any((1, 2))
+    assert 0.2 < changed.mean() < 0.4
+    assert np.isfinite(heard).all()
+
+
+def test_an_equaliser_shifts_bands_smoothly(features):
+    loud = dataclasses.replace(features, frames=features.frames + 20)
+    varied = sampler(loud, equaliser_db=6.0).windows(np.zeros(200, int))
+    shift_db = (varied - loud.clip_frames(0)) * 10 / np.log(10)
+    assert np.ptp(shift_db, axis=1).max() < 1e-3  # the same in every frame
+    assert -6 <= shift_db.min() < -5
+    assert 5 < shift_db.max() <= 6 + 1e-4
+    # straight between five points of twenty bands
+    assert np.abs(np.diff(shift_db[:, 0], axis=1)).max() <= 12 * 4 / 19 + 1e-3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"reverberation": 1.5}, "reverberation is 1.5; valid: 0 to 1"),
+        ({"reverberation_s": (0.0, 1.0)}, "valid: above 0"),
+        ({"reverberation_s": (1.0, 0.5)}, "valid: low, high"),
+        ({"direct_to_reverberant_db": (9.0, 0.0)}, "valid: low, high"),
+        ({"equaliser_db": -1.0}, "equaliser_db is -1.0; valid: 0 and more"),
+    ],
+)
+def test_impossible_rooms_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Augmentation(**settings)
+
+
 def test_masks_put_the_mean_in_stripes(features):
     inputs = model_inputs(sampler(features).windows(np.zeros(50, int)), SPEC)
     masked = sampler(

@@ -128,6 +128,7 @@ def test_only_the_very_same_configuration_gets_published_figures(trained, monkey
     [
         ({"channels": ["a"]}, "channels is 'a'; valid: int"),
         ({"channels": [8] * 12}, "cannot be built"),
+        ({"pools": [[2, 1]]}, "valid: one for each of channels, 4"),
         ({"dropout": 2.0}, "cannot be built"),
         ({"width": 3}, "no setting 'width'"),
     ],

@@ -23,8 +23,9 @@ class Settings:
 
     channels: tuple[int, ...] = (16, 28, 44, 64)
     """Of each block."""
-    pools: tuple[tuple[int, ...], ...] = ((1, 1), (2, 2), (2, 2), (2, 2))
-    """Maximum pooling before each block, in frames and bands; (1, 1) is none."""
+    pools: tuple[tuple[int, ...], ...] = ()
+    """Maximum pooling before each block, in frames and bands; (1, 1) is none. Not
+    given: every block but the first halves both axes."""
     stem_kernel: int = 5
     dropout: float = 0.3
     attention: bool = True
@@ -45,12 +46,13 @@ def build(
         use_bias=False,
     )(x)
     x = layers.ReLU()(layers.BatchNormalization(momentum=_BN_MOMENTUM)(x))
-    if len(settings.pools) != len(settings.channels):
+    pools = settings.pools or ((1, 1), *[(2, 2)] * (len(settings.channels) - 1))
+    if len(pools) != len(settings.channels):
         raise ValueError(
-            f"pools are {settings.pools}; valid: one for each of channels, "
+            f"pools are {pools}; valid: one for each of channels, "
             f"{len(settings.channels)}"
         )
-    for pool, channels in zip(settings.pools, settings.channels, strict=True):
+    for pool, channels in zip(pools, settings.channels, strict=True):
         if pool != (1, 1):
             x = layers.MaxPooling2D(pool)(x)
         x = _block(x, channels)
