@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from edge_ser.errors import EdgeSerError
+from training import confidence, report
 from training import config as configs
-from training import report
 from training.errors import CorpusError, RunError
 
 _STANDARD = pathlib.Path(__file__).parent / "configs" / "standard.toml"
@@ -252,9 +252,11 @@ def _print_report(
     protocol = report.protocol_of(folder)
     table = report.figures_table(rows, protocol)
     print(report.markdown(folder.name, table), end="\n\n")
+    groups = report.by_variant(rows)
+    print(confidence.markdown(confidence.table(groups, labels)), end="\n\n")
     last = table[-1]["variant"]
     print(f"{last}, percent of each class:\n")
-    of_last = report.by_variant(rows)[last]
+    of_last = groups[last]
     print(report.confusion_markdown(of_last, labels), end="\n\n")
     if plots_folder:
         from training import plots

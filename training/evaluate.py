@@ -10,7 +10,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,23 @@ import numpy as np
 from conversion.variants import SHIPPED
 from edge_ser.classifier import Classifier
 from edge_ser.features import FeatureSpec
-from training import ledger, report, runs, stages
+from training import confidence, ledger, report, runs, stages
 from training import protocol as protocols
+from training.batches import label_indices
 from training.config import Config
 from training.corpora import Clip
 from training.dataset import FeatureSet, read_clip
 from training.errors import ProtocolError
+from training.predict import (
+    clip_windows,
+    keras_logits,
+    keras_probabilities,
+    predict_clips,
+)
 
 SHIPPED_VARIANT = "int8-pruned"
+_ANSWERS = "answers.npz"
+"""Logits for the test speakers' windows, for the other folds' temperature."""
 
 
 def under_protocol(config: Config, name: str) -> Config:
@@ -75,16 +84,28 @@ def evaluate(
     tasks = [(seed, fold) for seed in seeds for fold in wanted]
     # Once, before the processes.
     stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
+    for step in (_train_alone, _score_alone):
+        arguments = [(config, data, out, seed, fold, skip_bad) for seed, fold in tasks]
+        _each_alone(step, arguments, tasks, jobs)
+    if set(wanted) == set(protocol.test_speakers):
+        publish(config, out, seeds, wanted, results)
+
+
+def _each_alone(
+    step: Callable[..., None],
+    arguments: Sequence[tuple[Any, ...]],
+    tasks: Sequence[tuple[int, int]],
+    jobs: int,
+) -> None:
+    """Do a step for every seed and fold, each in a process of its own."""
+    verb = step.__name__.split("_")[1]
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
         jobs, mp_context=context, max_tasks_per_child=1
     ) as pool:
         pending = {
-            pool.submit(_fold_alone, config, data, out, seed, fold, skip_bad): (
-                seed,
-                fold,
-            )
-            for seed, fold in tasks
+            pool.submit(step, *given): task
+            for given, task in zip(arguments, tasks, strict=True)
         }
         try:
             started = time.monotonic()
@@ -94,15 +115,13 @@ def evaluate(
                 each = (time.monotonic() - started) / number
                 left = each * (len(tasks) - number) / 60
                 print(
-                    f"seed {seed} fold {fold}: done, {number} of {len(tasks)}, "
+                    f"{verb} seed {seed} fold {fold}: done, {number} of {len(tasks)}, "
                     f"about {left:.0f} min left",
                     flush=True,
                 )
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if set(wanted) == set(protocol.test_speakers):
-        publish(config, out, seeds, wanted, results)
 
 
 def _check_request(
@@ -154,7 +173,7 @@ def check_published(config: Config, results: pathlib.Path) -> None:
         )
 
 
-def _fold_alone(
+def _train_alone(
     config: Config,
     data: pathlib.Path,
     out: pathlib.Path,
@@ -166,7 +185,24 @@ def _fold_alone(
 
     limit_threads(1)
     features = stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
-    evaluate_fold(config, features, data, out, seed=seed, fold=fold)
+    train_fold(config, features, data, out, seed=seed, fold=fold)
+
+
+def _score_alone(
+    config: Config,
+    data: pathlib.Path,
+    out: pathlib.Path,
+    seed: int,
+    fold: int,
+    skip_bad: bool,
+) -> None:
+    from training.keras import limit_threads
+
+    limit_threads(1)
+    features = stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
+    run = runs.load(fold_folder(out, seed, fold))
+    runs.with_temperature(run, temperature(out, seed, fold))
+    convert_and_score(config, features, data, out, seed=seed, fold=fold)
 
 
 def fold_folder(out: pathlib.Path, seed: int, fold: int) -> pathlib.Path:
@@ -174,7 +210,58 @@ def fold_folder(out: pathlib.Path, seed: int, fold: int) -> pathlib.Path:
     return out / f"seed-{seed}" / f"fold-{fold}"
 
 
-def evaluate_fold(
+def train_fold(
+    config: Config,
+    features: FeatureSet,
+    data: pathlib.Path,
+    out: pathlib.Path,
+    *,
+    seed: int,
+    fold: int,
+) -> None:
+    """Train a fold unless it is trained, and save what it answers to strangers."""
+    folder = fold_folder(out, seed, fold)
+    if not (folder / "run.json").exists():
+        (folder / _ANSWERS).unlink(missing_ok=True)
+        stages.train_run(config, features, data, folder, seed=seed, fold=fold)
+    if (folder / _ANSWERS).exists():
+        return
+    run = runs.load(folder)
+    tested = _strangers(run, features).with_spec(run.spec)
+    clips = [
+        clip_windows(tested, index, config.hop_frames)
+        for index in range(len(tested.clips))
+    ]
+    partial = folder / f"partial-{_ANSWERS}"
+    np.savez(
+        partial,
+        logits=keras_logits(run.model())(np.concatenate(clips)),
+        windows=[len(clip) for clip in clips],
+        truth=label_indices(tested, config.labels),
+    )
+    os.replace(partial, folder / _ANSWERS)
+
+
+def temperature(out: pathlib.Path, seed: int, fold: int) -> float:
+    """The temperature of a fold's model: what suits the other folds' models best.
+
+    Fitted on their answers to their test speakers, who are training speakers of this
+    fold; its own test speakers have no part in it. 1 while no other fold is trained.
+    """
+    files = sorted((out / f"seed-{seed}").glob(f"fold-*/{_ANSWERS}"))
+    others = [
+        np.load(file) for file in files if file.parent != fold_folder(out, seed, fold)
+    ]
+    if not others:
+        return 1.0
+    joined = [
+        np.concatenate([answers[name] for answers in others])
+        for name in ("logits", "windows", "truth")
+    ]
+    return confidence.fit_temperature(*joined)
+
+
+def convert_and_score(
     config: Config,
     features: FeatureSet,
     data: pathlib.Path,
@@ -184,10 +271,8 @@ def evaluate_fold(
     fold: int,
     variants: Sequence[str] = SHIPPED,
 ) -> None:
-    """Train, convert and score one fold, going on from what is there already."""
+    """Convert and score a trained fold, going on from what is there already."""
     folder = fold_folder(out, seed, fold)
-    if not (folder / "run.json").exists():
-        stages.train_run(config, features, data, folder, seed=seed, fold=fold)
     run = runs.load(folder)
     bundles = folder / "bundles"
     if not all((bundles / f"{v}.tflite").exists() for v in variants):
@@ -209,11 +294,16 @@ def score_fold(
     Keras gets the features that training computed; each bundle is run by the device
     runtime on the audio itself.
     """
-    _, tested = stages.split(features, run.config, run.fold)
-    # What the run really learned from, not what a split says it should have.
-    learned_clips = [clip for clip in features.clips if run.trained_on(clip)]
-    protocols.assert_strangers(learned_clips, tested.clips)
-    rows = keras_rows(run.model(), run.spec, run.config, tested, run.seed, run.fold)
+    tested = _strangers(run, features)
+    rows = keras_rows(
+        run.model(),
+        run.spec,
+        run.config,
+        tested,
+        run.seed,
+        run.fold,
+        run.temperature,
+    )
     for variant, path in bundles.items():
         classifier = Classifier.load(path)
         rows += [
@@ -226,6 +316,19 @@ def score_fold(
             for clip, answer in bundle_answers(classifier, tested.clips)
         ]
     return rows
+
+
+def _strangers(run: runs.Run, features: FeatureSet) -> FeatureSet:
+    """The clips that the run's fold tests.
+
+    Raises:
+        ProtocolError: the run knows one of their speakers.
+    """
+    _, tested = stages.split(features, run.config, run.fold)
+    # What the run really learned from, not what a split says it should have.
+    learned_clips = [clip for clip in features.clips if run.trained_on(clip)]
+    protocols.assert_strangers(learned_clips, tested.clips)
+    return tested
 
 
 def bundle_answers(
@@ -244,12 +347,13 @@ def keras_rows(
     tested: FeatureSet,
     seed: int,
     fold: int | None,
+    temperature: float = 1.0,
 ) -> list[dict[str, Any]]:
     """Predictions of a Keras model for each clip."""
-    from training.predict import keras_probabilities, predict_clips
-
     scores = predict_clips(
-        keras_probabilities(model), tested.with_spec(spec), config.hop_frames
+        keras_probabilities(model, temperature),
+        tested.with_spec(spec),
+        config.hop_frames,
     )
     return [
         {**row(clip, config, p), "fold": fold, "seed": seed, "variant": "keras"}

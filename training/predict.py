@@ -40,8 +40,18 @@ def predict_clips(
         for index in range(len(features.clips))
     ]
     flat = probabilities(np.concatenate(clips))
-    ends = np.cumsum([len(clip) for clip in clips])
-    return np.stack([part.mean(0) for part in np.split(flat, ends[:-1])])
+    return clip_means(flat, np.array([len(clip) for clip in clips]))
+
+
+def clip_means(values: Float32, windows: npt.NDArray[np.int64]) -> Float32:
+    """Means over each clip's windows, shape (clips, classes).
+
+    Args:
+        values: of all clips' windows, end to end, shape (windows, classes).
+        windows: number of windows of each clip, shape (clips,).
+    """
+    first = np.cumsum([0, *windows[:-1]])
+    return np.asarray(np.add.reduceat(values, first) / windows[:, None], np.float32)
 
 
 def softmax(logits: Float32) -> Float32:
@@ -57,7 +67,9 @@ def keras_logits(model: Any) -> Callable[[Float32], Float32]:
     )
 
 
-def keras_probabilities(model: Any) -> Callable[[Float32], Float32]:
+def keras_probabilities(
+    model: Any, temperature: float = 1.0
+) -> Callable[[Float32], Float32]:
     """A function from model inputs to softmax probabilities."""
     logits = keras_logits(model)
-    return lambda inputs: softmax(logits(inputs))
+    return lambda inputs: softmax(logits(inputs) / np.float32(temperature))

@@ -43,6 +43,8 @@ class Run:
     """``corpus/name`` of every training clip."""
     skip_bad: bool = False
     """Whether unreadable clips were left out."""
+    temperature: float = 1.0
+    """What its logits are divided by before the softmax."""
 
     def model(self) -> Any:
         """The Keras model.
@@ -85,6 +87,7 @@ def load(folder: pathlib.Path) -> Run:
             data=pathlib.Path(values["data"]),
             clips=frozenset(values["clips"]),
             skip_bad=values.get("skip_bad", False),
+            temperature=values.get("temperature", 1.0),
         )
     except FileNotFoundError as error:
         raise RunError(f"{folder} holds no finished run (no run.json)") from error
@@ -130,11 +133,29 @@ def save(
         "skip_bad": skip_bad,
         "clips": [clip_key(clip) for clip in clips],
     }
+    _write(folder, values)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return load(folder)
+
+
+def _write(folder: pathlib.Path, values: dict[str, Any]) -> None:
     partial = folder / ".run.json.partial"
     partial.write_text(json.dumps(values, indent=1))
     os.replace(partial, folder / "run.json")
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    return load(folder)
+
+
+def with_temperature(run: Run, temperature: float) -> Run:
+    """The run under another temperature, also in its folder.
+
+    What was converted and predicted under the former one goes.
+    """
+    if temperature == run.temperature:
+        return run
+    shutil.rmtree(run.folder / "bundles", ignore_errors=True)
+    (run.folder / "predictions.csv").unlink(missing_ok=True)
+    values = json.loads((run.folder / "run.json").read_text())
+    _write(run.folder, {**values, "temperature": temperature})
+    return load(run.folder)
 
 
 def without_data(run: Run, folder: pathlib.Path) -> pathlib.Path:

@@ -18,6 +18,7 @@ from conversion.calibrate import spread
 from conversion.errors import ConversionError
 from conversion.variants import SHIPPED, chosen
 from conversion.verify import all_problems
+from edge_ser import bundle
 from edge_ser.bundle import Card
 from training import protocol as protocols
 from training import runs
@@ -272,6 +273,9 @@ def card_of(run: runs.Run, learned: FeatureSet) -> Card:
         features=run.spec,
         hop_frames=run.config.hop_frames,
         quantization="",
+        temperature=run.temperature
+        if run.fold is not None
+        else measured_temperature(run.config),
         training_data=tuple(data),
         measured=measured_figures(run.config) if run.fold is None else (),
         intended_use=INTENDED_USE,
@@ -292,6 +296,15 @@ def measured_figures(config: Config) -> tuple[dict[str, Any], ...]:
         return ()
     file = RESULTS / config.name / "figures.json"
     return tuple(json.loads(file.read_text()))
+
+
+def measured_temperature(config: Config) -> float:
+    """The median temperature of the published fold models of this configuration."""
+    if published_config(config.name) != config:
+        return 1.0
+    files = (RESULTS / config.name).glob("fold-*.tflite")
+    found = [bundle.read(file).card.temperature for file in files]
+    return round(float(np.median(found)), 2) if found else 1.0
 
 
 def conversion_job(

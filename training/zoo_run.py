@@ -375,7 +375,7 @@ def _fold(
         raise RunError(
             f"{folder} was trained with another config; choose another --out"
         )
-    evaluate.evaluate_fold(
+    evaluate.convert_and_score(
         config, features, data, out, seed=seed, fold=fold, variants=variants
     )
     return seed, fold

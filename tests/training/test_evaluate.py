@@ -1,13 +1,15 @@
 import csv
 import re
 
+import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
 from conftest import TINY_CONFIG
+from edge_ser import bundle
 from edge_ser.classifier import Classifier
-from training import config, evaluate, ledger, report, runs, stages
+from training import confidence, config, evaluate, ledger, report, runs, stages
 from training.__main__ import main
 from training.dataset import read_clip
 from training.errors import ProtocolError
@@ -53,7 +55,10 @@ def test_a_part_of_the_folds_shows_no_figure(evaluated, capsys):
     evaluate.evaluate(quick, data, out, seeds=[0], folds=[1], results=results)
     assert (results / "ledger.csv").read_text() == before
     told = capsys.readouterr().out
-    assert told == "seed 0 fold 1: done, 1 of 1, about 0 min left\n"
+    assert told == (
+        "train seed 0 fold 1: done, 1 of 1, about 0 min left\n"
+        "score seed 0 fold 1: done, 1 of 1, about 0 min left\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -177,3 +182,20 @@ def test_damaged_predictions_are_refused(evaluated, tmp_path, capsys, damage):
 def test_report_without_predictions(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     assert "no predictions" in capsys.readouterr().err
+
+
+def test_a_folds_temperature_comes_from_the_other_folds(evaluated):
+    _, _, out, results = evaluated
+    answers = {
+        fold: dict(np.load(out / f"seed-0/fold-{fold}/answers.npz")) for fold in (1, 2)
+    }
+    for fold, other in ((1, 2), (2, 1)):
+        fitted = confidence.fit_temperature(**answers[other])
+        assert fitted != 1
+        assert runs.load(out / f"seed-0/fold-{fold}").temperature == fitted
+        card = bundle.read(results / f"trial/fold-{fold}.tflite").card
+        assert card.temperature == fitted
+
+
+def test_a_lone_fold_has_no_temperature(tmp_path):
+    assert evaluate.temperature(tmp_path, 0, 1) == 1
