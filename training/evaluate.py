@@ -82,6 +82,11 @@ def evaluate(
     wanted = tuple(folds) if folds else tuple(protocol.test_speakers)
     _check_request(config, protocol, out, seeds, wanted, results)
     tasks = [(seed, fold) for seed in seeds for fold in wanted]
+    # Read when a process starts. Further threads of these libraries have nothing to do,
+    # and wait by yielding: where processors are shared that took as much of them as the
+    # training itself.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     # Once, before the processes.
     stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
     for step in (_train_alone, _score_alone):
@@ -326,7 +331,7 @@ def _strangers(run: runs.Run, features: FeatureSet) -> FeatureSet:
     """
     _, tested = stages.split(features, run.config, run.fold)
     # What the run really learned from, not what a split says it should have.
-    learned_clips = [clip for clip in features.clips if run.trained_on(clip)]
+    learned_clips = [clip for clip in features.clips if run.has_heard(clip)]
     protocols.assert_strangers(learned_clips, tested.clips)
     return tested
 

@@ -41,6 +41,8 @@ class Run:
     """Where the corpora lay."""
     clips: frozenset[str]
     """``corpus/name`` of every training clip."""
+    heard_before: frozenset[str] = frozenset()
+    """Those of the runs that it learned from: its teachers, what it started from."""
     skip_bad: bool = False
     """Whether unreadable clips were left out."""
     temperature: float = 1.0
@@ -64,6 +66,10 @@ class Run:
         """Whether the clip was a training clip."""
         return clip_key(clip) in self.clips
 
+    def has_heard(self, clip: Clip) -> bool:
+        """Whether the clip taught it, or a network that it learned from."""
+        return clip_key(clip) in self.clips | self.heard_before
+
 
 def clip_key(clip: Clip) -> str:
     """``corpus/name``."""
@@ -86,6 +92,7 @@ def load(folder: pathlib.Path) -> Run:
             spec=FeatureSpec.from_dict(values["features"]),
             data=pathlib.Path(values["data"]),
             clips=frozenset(values["clips"]),
+            heard_before=frozenset(values.get("heard_before", ())),
             skip_bad=values.get("skip_bad", False),
             temperature=values.get("temperature", 1.0),
         )
@@ -106,11 +113,15 @@ def save(
     data: pathlib.Path,
     clips: Sequence[Clip],
     history: Sequence[dict[str, float]],
+    forebears: Sequence[Run] = (),
     skip_bad: bool = False,
 ) -> Run:
     """Write a run folder; ``run.json`` comes last, so a partial one is no run.
 
     What a former run left there (its bundles and predictions) goes first.
+
+    Args:
+        forebears: the runs that it learned from.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in ("run.json", "predictions.csv"):
@@ -132,6 +143,9 @@ def save(
         "data": str(data.resolve()),
         "skip_bad": skip_bad,
         "clips": [clip_key(clip) for clip in clips],
+        "heard_before": sorted(
+            frozenset().union(*(one.clips | one.heard_before for one in forebears))
+        ),
     }
     _write(folder, values)
     (folder / CHECKPOINT).unlink(missing_ok=True)

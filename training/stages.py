@@ -30,8 +30,8 @@ from training.extraction import extract
 from training.predict import clip_windows
 from training.recordings import training_recordings
 from training.report import RESULTS
-from training.teaching import find_teachers, teach
-from training.train import fit, train
+from training.teaching import assert_has_not_heard, find_teachers, teach
+from training.train import find_start, fit, train
 
 Float32 = npt.NDArray[np.float32]
 
@@ -170,9 +170,11 @@ def train_run(
         )
     watched = validation.clips if validation else ()
     protocols.assert_strangers([*learned.clips, *watched], tested.clips)
-    teachers = find_teachers(
-        config, seed, fold, features.clips, [*watched, *tested.clips]
-    )
+    strangers = [*watched, *tested.clips]
+    teachers = find_teachers(config, seed, fold, features.clips, strangers)
+    started = find_start(config)
+    for run in started:
+        assert_has_not_heard(run, features.clips, strangers)
     folder.mkdir(parents=True, exist_ok=True)
     model, spec, history = train(
         learned,
@@ -192,6 +194,7 @@ def train_run(
         data=data,
         clips=learned.clips,
         history=history,
+        forebears=[*teachers, *started],
         skip_bad=features.skip_bad,
     )
 

@@ -59,13 +59,28 @@ def find_teachers(
                 f"teacher {name} knows {', '.join(teacher.config.labels)}; the config "
                 f"asks for {', '.join(config.labels)}"
             )
-        heard = [clip for clip in known if teacher.trained_on(clip)]
-        try:
-            protocols.assert_strangers(heard, strangers)
-        except ProtocolError as error:
-            raise ProtocolError(f"teacher {name}: {error}") from error
+        assert_has_not_heard(teacher, known, strangers)
         teachers.append(teacher)
     return tuple(teachers)
+
+
+def assert_has_not_heard(
+    run: runs.Run, clips: Iterable[Clip], strangers: Sequence[Clip]
+) -> None:
+    """Refuse to learn from a run that knows whom the learner will be judged by.
+
+    Args:
+        clips: all clips of the data.
+        strangers: test and validation clips.
+
+    Raises:
+        ProtocolError: it has heard one of their speakers.
+    """
+    heard = [clip for clip in clips if run.has_heard(clip)]
+    try:
+        protocols.assert_strangers(heard, strangers)
+    except ProtocolError as error:
+        raise ProtocolError(f"{run.folder}, to learn from: {error}") from error
 
 
 def teach(

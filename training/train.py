@@ -204,6 +204,16 @@ def recalibrate_batch_norm(model: Any, batches: Iterable[tuple[Float32, Any]]) -
         layer.momentum = momentum
 
 
+def find_start(config: Config) -> tuple[Run, ...]:
+    """The run that training begins with, if any.
+
+    Raises:
+        RunError: the folder holds none.
+    """
+    folder = config.recipe.start_from
+    return (runs.load(pathlib.Path(folder)),) if folder else ()
+
+
 def start_from(model: Any, run: Run, config: Config) -> None:
     """Give a network the weights of a finished run, in place.
 
@@ -275,8 +285,8 @@ def train(
     if recipe.compute != "float32":  # the loss and its targets are float32 all the same
         last = tf_keras.layers.Activation("linear", dtype="float32")
         model = tf_keras.Model(model.inputs, last(model.output))
-    if recipe.start_from:
-        start_from(model, runs.load(pathlib.Path(recipe.start_from)), config)
+    for run in find_start(config):
+        start_from(model, run, config)
     learned = features.with_spec(spec)
     history = fit(
         model,

@@ -432,6 +432,36 @@ def test_a_training_begins_with_the_weights_of_another(made_up, tmp_path):
         start_from(network(deeper), copy, deeper)
 
 
+def test_who_taught_a_forebear_is_no_stranger(made_up, tmp_path):
+    config = made_up_config(recipe={"epochs": 1, "start_from": str(tmp_path / "a")})
+    run_of(tmp_path / "a", made_up_config(), made_up.subset(range(16)))
+    train_run = functools.partial(
+        stages.train_run, config, made_up, tmp_path, tmp_path / "b", seed=0, fold=None
+    )
+    with pytest.raises(ProtocolError, match=r"a, to learn from: .*emodb/0"):
+        train_run(validation_speakers=["emodb/0"])
+    assert not (tmp_path / "b/run.json").exists()
+    child = train_run(validation_speakers=["ravdess/3"])
+    # and so on: the child's children know whom its own forebear heard
+    few = made_up_config(labels=["happy", "sad"])
+    grandchild = runs.save(
+        tmp_path / "c",
+        model=network(few),
+        config=few,
+        seed=0,
+        fold=None,
+        spec=few.features,
+        data=tmp_path,
+        clips=made_up.clips[16:17],
+        history=[{"epoch": 1, "loss": 1.0, "accuracy": 0.5}],
+        forebears=[child],
+    )
+    copy = runs.load(runs.without_data(grandchild, tmp_path / "copy"))
+    first, last = made_up.clips[0], made_up.clips[31]
+    assert (copy.trained_on(first), copy.has_heard(first)) == (False, True)
+    assert (copy.trained_on(last), copy.has_heard(last)) == (False, False)
+
+
 def test_a_label_of_test_speakers_alone_is_refused(made_up, tmp_path):
     mine = [c.speaker != "0" or c.emotion == "happy" for c in made_up.clips]
     clips = made_up.subset([i for i, keep in enumerate(mine) if keep])
