@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -480,7 +481,14 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if args.debug:
             raise
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        told = str(error)
+        if error.errno == errno.ENOSPC:
+            place = getattr(args, "out", None) or error.filename or "the output"
+            told = (
+                f"the disk is full: {place} is not finished; make room, and give the "
+            )
+            told += "same command again"
+        print(f"{parser.prog}: {told}", file=sys.stderr)
         return 1
 
 

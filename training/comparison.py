@@ -31,7 +31,8 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
     Raises:
         RunError: a folder with neither; or see `report.read_predictions`.
     """
-    page = Page(", ".join(folder.name for folder in folders))
+    names = names_of(folders)
+    page = Page(", ".join(names.values()))
     scored = [folder for folder in folders if (folder / "predictions.csv").exists()]
     if scored:
         page.text("## Side by side\n\n" + comparison_markdown(scored))
@@ -40,7 +41,7 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
         ablated = (folder / ablation_results.FILE).exists()
         if folder not in scored and not curves and not ablated:
             raise RunError(f"{folder}: neither predictions.csv nor history.csv")
-        page.text(f"## {folder.name}")
+        page.text(f"## {names[folder]}")
         if ablated:
             page.text(ablation_results.markdown(ablation_results.read(folder)))
         if folder in scored:
@@ -51,8 +52,17 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
     page.write(out)
 
 
+def names_of(folders: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
+    """What to call each folder: its name, or the path where names are the same."""
+    names = {folder: folder.resolve().name for folder in folders}
+    if len(set(names.values())) == len(names):
+        return names
+    return {folder: folder.as_posix() for folder in folders}
+
+
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    # From four digits, as the published figures are.
+    return f"{100 * round(value, 4):.1f}"
 
 
 def _interval(value: float, low: float, high: float) -> str:
@@ -64,7 +74,7 @@ def comparison_markdown(folders: Sequence[pathlib.Path]) -> str:
 
     The difference is of the last variant, paired, where both speak of the same clips.
     """
-    rows, first = [], None
+    rows, first, names = [], None, names_of(folders)
     for folder in folders:
         _, predictions = report.read_predictions(folder / "predictions.csv")
         protocol = report.protocol_of(folder)
@@ -78,7 +88,7 @@ def comparison_markdown(folders: Sequence[pathlib.Path]) -> str:
                 first = first or of_variant
             rows.append(
                 [
-                    folder.name,
+                    names[folder],
                     protocol,
                     row["variant"],
                     str(row["clips"]),
@@ -184,7 +194,8 @@ def histories(folder: pathlib.Path) -> list[tuple[str, list[dict[str, float]]]]:
         RunError: a damaged one.
     """
     found = []
-    for file in sorted(folder.glob("history*.csv")):
+    # `own` keeps its training in a folder of its own.
+    for file in sorted([*folder.glob("history*.csv"), *folder.glob("run/history.csv")]):
         try:
             with file.open(newline="") as opened:
                 rows = [

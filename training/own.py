@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import json
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edge_ser.classifier import Classifier
+from edge_ser.errors import ConfigError
 from training import config as configs
 from training import evaluate, report, runs, stages
 from training.config import Config
@@ -23,6 +25,8 @@ CONFIG = pathlib.Path(__file__).parent / "configs" / "standard.toml"
 LEAST_CLIPS = 10
 """Of a label; with fewer nothing is learned and nothing measured."""
 _HELD_OUT_SHARE = 0.2
+PROTOCOL = "speakers-kept-out"
+"""What reports call the one split of `held_out_speakers`."""
 UNKNOWN_SPEAKERS = """
 ************************************************************************
 WARNING: the speakers are not known. The clips that measure this model
@@ -50,6 +54,7 @@ def configuration(
     Raises:
         CorpusError: see `find_clips`; one label only, or a label with too few clips; a
             single speaker.
+        ConfigError: early stopping, which would choose by the speakers that measure.
     """
     clips = find_clips(folder, corpora, label_map)
     counts = collections.Counter(clip.emotion for clip in clips)
@@ -71,6 +76,11 @@ def configuration(
         )
     config = configs.load(base)
     recipe = config.recipe
+    if recipe.early_stopping_epochs:
+        raise ConfigError(
+            f"{base}: early_stopping_epochs is {recipe.early_stopping_epochs}; valid "
+            "here: 0. The epoch would be chosen by the speakers that measure the model"
+        )
     if start_from is not None:
         started = runs.load(start_from).config
         config = dataclasses.replace(
@@ -89,6 +99,7 @@ def configuration(
     config = dataclasses.replace(
         config,
         name="own",
+        protocol=PROTOCOL,
         corpora=tuple(corpora),
         labels=labels,
         label_map=dict(label_map),
@@ -164,6 +175,7 @@ def make(
     tested = [clip for clip in features.clips if clip.speaker_key in held_out]
     rows = _score(bundle, tested, config, seed)
     report.write_predictions(out / "predictions.csv", rows, config.labels)
+    (out / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
     shutil.copyfile(bundle, out / "model.tflite")
     return _told(out, rows, config, held_out, clips)
 

@@ -165,9 +165,9 @@ def reliability_figure(bins: Sequence[tuple[float, float, int]], error: float) -
     figure, axis = pyplot.subplots(figsize=(4.6, 4), layout="constrained")
     axis.plot([0, 1], [0, 1], color="grey", linestyle=":", label="perfect")
     sure, right, counts = zip(*bins, strict=True)
+    shares = np.array(counts) / sum(counts)
+    axis.bar(sure, shares, width=0.03, color="lightgrey", label="share of clips")
     axis.plot(sure, right, marker="o", label="measured")
-    for x, y, count in zip(sure, right, counts, strict=True):
-        axis.annotate(f"{count}", (x, y), textcoords="offset points", xytext=(4, -10))
     axis.set(
         xlabel="confidence",
         ylabel="share right",

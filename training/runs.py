@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import shutil
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,7 +187,7 @@ def without_data(run: Run, folder: pathlib.Path) -> pathlib.Path:
 
 
 def save_model(model: Any, file: pathlib.Path) -> None:
-    """Write a Keras model whole, or leave nothing.
+    """Write a Keras model whole, or leave nothing; packed, for a third less.
 
     Raises:
         RunError: it cannot be written (a full disk, say).
@@ -196,10 +197,20 @@ def save_model(model: Any, file: pathlib.Path) -> None:
     partial = file.with_name(f"partial-{file.name}")
     try:
         model.save(partial)
+        _pack(partial)
         os.replace(partial, file)
     except (OSError, tf.errors.OpError) as error:
         partial.unlink(missing_ok=True)
         raise RunError(f"{file} cannot be written: {error}") from error
+
+
+def _pack(file: pathlib.Path) -> None:
+    """Compress what Keras stores as it is: its weights file is part gaps."""
+    with zipfile.ZipFile(file) as stored:
+        parts = {name: stored.read(name) for name in stored.namelist()}
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in parts.items():
+            packed.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
 
 
 def _history_order(column: str) -> tuple[bool, str]:

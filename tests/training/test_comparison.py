@@ -81,3 +81,9 @@ def test_a_folder_with_nothing_to_show(tmp_path):
     (tmp_path / "predictions.csv").write_text(json.dumps({}))
     with pytest.raises(RunError):
         comparison.write([tmp_path], tmp_path / "page.html")
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    folders = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
+    assert list(comparison.names_of(folders[:1]).values()) == ["run"]
+    assert list(comparison.names_of(folders).values()) == list(map(str, folders))

@@ -5,6 +5,7 @@ import soundfile
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
 from edge_ser.classifier import Classifier
+from edge_ser.errors import ConfigError
 from training import own
 from training.__main__ import main
 from training.errors import CorpusError
@@ -69,6 +70,11 @@ def test_from_a_folder_to_a_bundle(tmp_path, small, capsys):
     assert card.training_data[0]["speakers"] == 2
     samples, rate = soundfile.read(folder / "sad/eve/0.wav", dtype="float32")
     assert classifier.classify(samples, rate).label in ("happy", "sad")
+    # the folder can be reported, its learning curve too
+    page = tmp_path / "page.html"
+    assert main(["report", str(out), "--html", str(page)]) == 0
+    assert "speakers-kept-out" in capsys.readouterr().out
+    assert "learning curve" in page.read_text()
     # again: what is finished is not trained again
     before = (out / "run/model.keras").stat().st_mtime_ns
     assert main(asked) == 0
@@ -120,6 +126,12 @@ def test_recordings_that_cannot_teach(tmp_path, small, recorded, message):
     folder = record(tmp_path / "mine", **recorded)
     with pytest.raises(CorpusError, match=message):
         own.configuration(folder, ["folders"], {}, base=small)
+
+
+def test_early_stopping_would_choose_by_the_measuring_speakers(tmp_path, small):
+    small.write_text(TOML + "early_stopping_epochs = 3\n")
+    with pytest.raises(ConfigError, match="valid here: 0"):
+        own.configuration(record(tmp_path / "mine"), ["folders"], {}, base=small)
 
 
 def test_words_of_ones_own(tmp_path, small):
