@@ -34,6 +34,7 @@ model: $(TEST)/.ready
 	  --data "$(DATA)" --out $(RUN)
 	$(TEST)/bin/python -m conversion convert $(RUN) --data "$(DATA)" --out $(RUN)/bundles
 	install -D -m 644 $(RUN)/bundles/int8-pruned.tflite edge_ser/models/default.tflite
+	$(TEST)/bin/python -m training checkpoint $(RUN) --out training/checkpoints/standard
 
 $(DEMO)/.ready: setup.py $(wildcard edge_ser/*.py edge_ser/*/*) | check-python
 	$(PYTHON) -m venv $(DEMO)

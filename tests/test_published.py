@@ -91,6 +91,30 @@ def test_the_bundled_card_carries_the_fold_models_figures():
     assert toml_config.parse(config) == shipped
 
 
+def test_the_checkpoint_is_the_network_of_the_bundled_model():
+    pytest.importorskip("tensorflow", reason="needs TensorFlow: Python 3.11 or 3.12")
+    from training import config as toml_config
+    from training import runs, zoo
+    from training.train import start_from
+
+    folder = ROOT / "training/checkpoints/standard"
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 600_000
+    run, card = runs.load(folder), bundle.read().card
+    assert (run.spec, run.config.labels) == (card.features, card.labels)
+    clips = {entry["corpus"]: entry["clips"] for entry in card.training_data}
+    assert len(run.clips) == sum(clips.values())
+    assert run.data == pathlib.Path(".")
+    shipped = toml_config.load(ROOT / "training/configs/standard.toml")
+    model = zoo.build(
+        shipped.architecture,
+        run.spec.frames_per_window,
+        run.spec.n_features,
+        len(shipped.labels),
+        shipped.model,
+    )
+    start_from(model, run, shipped)
+
+
 @pytest.mark.parametrize("fold", range(1, 7))
 def test_fold_bundles_give_their_predictions_again(fold, rows, corpora_folder):
     pytest.importorskip("soundfile", reason="needs the extra 'files'")

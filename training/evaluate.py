@@ -205,8 +205,9 @@ def _score_alone(
 
     limit_threads(1)
     features = stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
+    others = protocols.load(config.protocol, features.clips).folds_of_others(fold)
     run = runs.load(fold_folder(out, seed, fold))
-    runs.with_temperature(run, temperature(out, seed, fold))
+    runs.with_temperature(run, temperature(out, seed, others))
     convert_and_score(config, features, data, out, seed=seed, fold=fold)
 
 
@@ -247,20 +248,21 @@ def train_fold(
     os.replace(partial, folder / _ANSWERS)
 
 
-def temperature(out: pathlib.Path, seed: int, fold: int) -> float:
+def temperature(out: pathlib.Path, seed: int, others: Sequence[int]) -> float:
     """The temperature of a fold's model: what suits the other folds' models best.
 
     Fitted on their answers to their test speakers, who are training speakers of this
-    fold; its own test speakers have no part in it. 1 while no other fold is trained.
+    fold. 1 while no other fold is trained.
+
+    Args:
+        others: see `Protocol.folds_of_others`.
     """
-    files = sorted((out / f"seed-{seed}").glob(f"fold-*/{_ANSWERS}"))
-    others = [
-        np.load(file) for file in files if file.parent != fold_folder(out, seed, fold)
-    ]
-    if not others:
+    files = [fold_folder(out, seed, fold) / _ANSWERS for fold in others]
+    answers = [np.load(file) for file in files if file.exists()]
+    if not answers:
         return 1.0
     joined = [
-        np.concatenate([answers[name] for answers in others])
+        np.concatenate([of_fold[name] for of_fold in answers])
         for name in ("logits", "windows", "truth")
     ]
     return confidence.fit_temperature(*joined)

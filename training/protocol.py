@@ -53,6 +53,20 @@ class Protocol:
         same_text = clip.sentence == self.test_sentences.get(fold)
         return clip.corpus == self.corpus and same_text
 
+    def folds_of_others(self, fold: int) -> tuple[int, ...]:
+        """The folds whose test clips may take part in this fold's training."""
+
+        def is_apart(other: int) -> bool:
+            if self.test_corpora:
+                return other != fold
+            same_text = self.test_sentences.get(other, other) == (
+                self.test_sentences.get(fold, fold)
+            )
+            shared = {*self.test_speakers[other]} & {*self.test_speakers[fold]}
+            return not same_text and not shared
+
+        return tuple(filter(is_apart, self.test_speakers))
+
     def _is_test_speaker(self, clip: Clip, fold: int) -> bool:
         if self.test_corpora:
             return clip.corpus == self.test_corpora[fold]

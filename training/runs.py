@@ -182,7 +182,12 @@ def without_data(run: Run, folder: pathlib.Path) -> pathlib.Path:
     folder.mkdir(parents=True, exist_ok=True)
     save_model(run.model(), folder / "model.keras")
     values = json.loads((run.folder / "run.json").read_text())
-    (folder / "run.json").write_text(json.dumps({**values, "data": "."}, indent=1))
+    config = dataclasses.replace(
+        run.config,
+        recipe=dataclasses.replace(run.config.recipe, start_from=""),
+        distillation=dataclasses.replace(run.config.distillation, teachers=()),
+    )
+    _write(folder, {**values, "config": config.to_dict(), "data": "."})
     return folder
 
 

@@ -198,4 +198,4 @@ def test_a_folds_temperature_comes_from_the_other_folds(evaluated):
 
 
 def test_a_lone_fold_has_no_temperature(tmp_path):
-    assert evaluate.temperature(tmp_path, 0, 1) == 1
+    assert evaluate.temperature(tmp_path, 0, [2]) == 1

@@ -33,6 +33,11 @@ def test_ravdess_has_six_folds_of_four_strangers():
     assert not ravdess.is_test(clip("01", corpus="emovo"), 1)
 
 
+def test_folds_of_others_hold_all_but_the_own():
+    folds = protocol.load("ravdess", ACTORS)
+    assert folds.folds_of_others(3) == (1, 2, 4, 5, 6)
+
+
 def test_a_class_outside_of_the_protocol_is_kept_from_both_sides():
     emodb = protocol.load("emodb4")
     bored = clip("03", "bored", "emodb")
@@ -77,6 +82,10 @@ def test_sentences_and_speakers_are_kept_apart():
         learn = [c for c in clips if not apart.stays_out(c, fold)]
         assert not {c.speaker for c in test} & {c.speaker for c in learn}
         assert not {c.sentence for c in test} & {c.sentence for c in learn}
+        for other in apart.folds_of_others(fold):
+            asked = [c for c in clips if apart.is_test(c, other)]
+            assert not [c for c in asked if apart.stays_out(c, fold)]
+        assert len(apart.folds_of_others(fold)) == 5  # of 6 groups, in the other text
     assert not apart.stays_out(spoken("01", "01", "emovo"), 1)
     with pytest.raises(ProtocolError, match="has 1 sentences"):
         protocol.load("ravdess-sentences", ACTORS)
@@ -89,5 +98,6 @@ def test_one_corpus_is_left_out_at_a_time():
     assert [apart.is_test(c, 2) for c in clips] == [True, False, False]
     assert [apart.stays_out(c, 2) for c in clips] == [True, False, False]
     assert not apart.is_test(dataclasses.replace(clips[0], emotion="calm"), 2)
+    assert apart.folds_of_others(2) == (1, 3)
     with pytest.raises(ProtocolError, match="two corpora"):
         protocol.load("leave-one-corpus-out", clips[:1])
