@@ -30,8 +30,11 @@ def read_clip(path: pathlib.Path, sample_rate_hz: int) -> Float32:
     """
     try:
         samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise CorpusError(f"{path}: not readable as audio: {error}") from error
+    except soundfile.LibsndfileError as error:  # whose own text names the path again
+        why = error.error_string.rstrip(".")
+        raise CorpusError(f"{path}: not readable as audio: {why}") from error
+    except OSError as error:
+        raise CorpusError(f"{path}: not readable: {error.strerror}") from error
     mono = samples.mean(1)
     if not len(mono) or not np.isfinite(mono).all():
         raise CorpusError(f"{path}: holds no audio, or NaN")
