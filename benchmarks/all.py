@@ -1,19 +1,22 @@
 """Every measurement, one after the other, and the report they make together.
 
 Each verb runs in a process of its own and leaves its JSON in the folder; what is there
-already is not measured again, so a run that was cut goes on. The page is made anew each
-time: see `report`.
+already is not measured again, so a run that was cut goes on, and --again measures parts
+anew. The page is made anew each time: see `report`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 import subprocess
 import sys
 import time
 
-from benchmarks import report
+from benchmarks import machine, process, report, strangers
+from edge_ser import bundle
+from edge_ser.errors import EdgeSerError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,87 +26,148 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundles",
         nargs="+",
+        type=pathlib.Path,
         required=True,
         metavar="BUNDLE",
-        help="fold bundles (fold-K in name or folder) of every variant to compare",
+        help="fold bundles (fold-K in name or folder) of every variant to compare, or "
+        "folders that hold them",
+    )
+    parser.add_argument("--nano", metavar="BUNDLE", help="our smaller model, if any")
+    amount = parser.add_mutually_exclusive_group()
+    amount.add_argument(
+        "--quick", action="store_true", help="a minute or two: a try of every part"
+    )
+    amount.add_argument(
+        "--full",
+        action="store_true",
+        help="an hour: every clip under every change, four hours of noise",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="minutes instead of an hour: fewer of all"
+        "--only", nargs="+", default=[], metavar="PART", help="these parts alone"
     )
     parser.add_argument(
-        "--only", nargs="+", default=[], metavar="VERB", help="these parts alone"
+        "--skip", nargs="+", default=[], metavar="PART", help="all but these parts"
+    )
+    parser.add_argument(
+        "--again",
+        nargs="+",
+        default=[],
+        metavar="PART",
+        help="measure these though they are there",
     )
 
 
 def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
-    """The command line of each part, without its ``--json``."""
+    """The options of each part, without its ``--json``; the default takes ten minutes.
+
+    Raises:
+        EdgeSerError: a bundle that cannot be read, or a folder without any.
+    """
     data = ["--data", str(arguments.data)]
-    shipped = [path for path in arguments.bundles if _is_shipped(path)]
-    quick = arguments.quick
+    bundles = [str(path) for path in arguments.bundles]
+    shipped = [str(path) for path in _shipped(arguments.bundles)]
+    nano = ["--nano", arguments.nano] if arguments.nano else []
+
+    def amount(quick: str, usual: str, full: str = "") -> list[str]:
+        chosen = quick if arguments.quick else full if arguments.full else usual
+        return chosen.split()
+
     return {
         "quantization": [
-            *arguments.bundles,
+            *bundles,
             *data,
-            *(["--clips", "24", "--seconds", "0.2"] if quick else []),
+            *amount("--clips 24 --seconds 0.2", "--seconds 1"),
         ],
-        "robustness": [
-            *arguments.bundles,
-            *data,
-            *(["--clips", "24"] if quick else []),
+        "robustness": [*bundles, *data, *amount("--clips 8", "--clips 24")],
+        "peers": [
+            *nano,
+            *amount(
+                "--rounds 1 --seconds 0.1 --only light-sernet",
+                "--rounds 3 --seconds 0.3",
+                "--rounds 9 --seconds 0.5",
+            ),
         ],
+        "window": amount("--seconds 0.1", "--seconds 0.5", "--seconds 2"),
+        "scaling": amount(
+            "--seconds 5 --longest 60 --windows 1", "--seconds 30", "--seconds 60"
+        ),
         "listening": [
-            *(shipped or arguments.bundles),
+            *shipped,
             *data,
-            *(["--hours", "0.1", "--clips", "8"] if quick else []),
+            *amount("--hours 0.1 --clips 4", "--hours 0.5 --clips 24"),
         ],
-        "features": ["--rounds", "1", "--budget", "0.1"] if quick else [],
-        "startup": ["--rounds", "3"] if quick else [],
-        "listener-cost": ["--seconds", "60"] if quick else [],
-        "scaling": ["--seconds", "5", "--longest", "60"] if quick else [],
+        "features": amount("--rounds 1 --budget 0.1", "--rounds 2 --budget 0.3"),
+        "startup": amount("--rounds 3", "--rounds 9"),
+        "listener-cost": amount("--seconds 10", "--seconds 30", "--seconds 60"),
+        "instructions": [],
         "estimate": [],
     }
 
 
-def _is_shipped(path: str) -> bool:
-    """Whether it is of the variant that ships, or of the only one there is."""
-    return pathlib.Path(path).stem not in ("float32", "float16", "dynamic", "int8")
+def _shipped(paths: list[pathlib.Path]) -> list[pathlib.Path]:
+    """Those of the variant that ships; all, if there is none."""
+    found = strangers.expanded(paths)
+    shipped = bundle.read().card.quantization
+    chosen = [path for path in found if bundle.read(path).card.quantization == shipped]
+    return chosen or found
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is missing, then write the report; 1 if a part failed."""
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    parts = plan(arguments)
-    unknown = sorted(set(arguments.only) - set(parts))
+    try:
+        parts = plan(arguments)
+    except EdgeSerError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return error.exit_code
+    named = {*arguments.only, *arguments.skip, *arguments.again}
+    unknown = sorted(named - set(parts))
     if unknown:
         print(
             f"benchmarks: no part {unknown[0]!r}; valid: {', '.join(parts)}",
             file=sys.stderr,
         )
         return 2
+    arguments.out.mkdir(parents=True, exist_ok=True)
     failed = []
     for name, options in parts.items():
+        if (arguments.only and name not in arguments.only) or name in arguments.skip:
+            continue
         file = arguments.out / f"{name}.json"
-        if file.exists() or (arguments.only and name not in arguments.only):
+        if file.exists() and name not in arguments.again:
             continue
         print(f"{name} ...", flush=True)
         start_s = time.monotonic()
-        partial = arguments.out / f".{name}.partial"
-        command = [sys.executable, "-m", "benchmarks", name, *options]
-        done = subprocess.run(
-            [*command, "--json", str(partial)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
+        message = _measure(name, options, file)
+        if message:
             failed.append(name)
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            print(f"{name} failed: {lines[-1]}", file=sys.stderr)
-            partial.unlink(missing_ok=True)
+            print(f"{name} failed: {message}", file=sys.stderr)
             continue
-        partial.replace(file)
         print(f"{name}: {time.monotonic() - start_s:.0f} s", flush=True)
-    page = report.build(arguments.out)
-    print(f"{page}")
+    try:
+        print(report.build(arguments.out))
+    except ValueError as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 1
     return 1 if failed else 0
+
+
+def _measure(name: str, options: list[str], file: pathlib.Path) -> str:
+    """Run a part; what it complained of, or nothing."""
+    partial = file.with_name(f".{name}.partial")
+    start_s = time.monotonic()
+    done = subprocess.run(
+        [*process.command(name, *options), "--json", str(partial)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        partial.unlink(missing_ok=True)
+        return (done.stderr.strip().splitlines() or ["no message"])[-1]
+    found = json.loads(partial.read_text())
+    # Heat and other programs show in what changed since the part began.
+    found |= {"seconds": time.monotonic() - start_s, "machine_after": machine.state()}
+    partial.write_text(json.dumps(found, indent=1) + "\n")
+    partial.replace(file)
+    return ""

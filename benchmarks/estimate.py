@@ -80,10 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Estimate and print."""
     read = bundle.read(arguments.model)
-    report = estimate(read.model) | {
-        "model": read.card.title,
-        "hop_s": read.card.hop_s,
-    }
+    report = (
+        {"command": output.command()}
+        | estimate(read.model)
+        | {
+            "model": read.card.title,
+            "hop_s": read.card.hop_s,
+        }
+    )
     text = markdown(report, layers=arguments.layers)
     output.tell(report, text, arguments.json)
     return 0

@@ -8,17 +8,14 @@ size, hop and bands. The floor is ``numpy.fft.rfft`` over the same frames in blo
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from benchmarks import machine, output
+from benchmarks import machine, output, process
+from edge_ser import stopwatch
 from edge_ser.features import FeatureSpec, FeatureStream, mfcc
 
 CONTENDERS = ("floor", "edge-ser", "librosa", "python_speech_features")
@@ -68,16 +65,8 @@ def time_one(contender: str, seconds: float, budget_s: float) -> float:
     The same as by the clock where nothing else runs, and still fair where something
     does.
     """
-    call = _call(contender, seconds)
-    for _ in range(3):
-        call()
-    times: list[float] = []
-    end = time.perf_counter() + budget_s
-    while time.perf_counter() < end or len(times) < 5:
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return statistics.median(times) * 1000
+    timing = stopwatch.measure(_call(contender, seconds), budget_s)
+    return timing.cpu_ms or 0.0
 
 
 def _call(contender: str, seconds: float) -> Callable[[], Any]:
@@ -135,18 +124,9 @@ def _floor(n_samples: int) -> Callable[[], Any]:
 
 
 def _fresh(contender: str, seconds: float, budget_s: float) -> float:
-    command = [sys.executable, "-m", "benchmarks", "features", "--one", contender]
-    command += ["--seconds", str(seconds), "--budget", str(budget_s)]
-    done = subprocess.run(
-        command,
-        env={**os.environ, **machine.ONE_THREAD},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"{contender}: {done.stderr.strip().splitlines()[-1]}")
-    return float(done.stdout)
+    options = ["--one", contender]
+    options += ["--seconds", str(seconds), "--budget", str(budget_s)]
+    return float(process.answer(process.command("features", *options)))
 
 
 def _rounds(

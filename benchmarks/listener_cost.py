@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import output
+from benchmarks.instructions import callgrind
 from benchmarks.machine import describe, headline
 from benchmarks.microphone import Feeder, Pulse, missing_for_pulse
 from edge_ser.audio.file import read_blocks
@@ -32,8 +33,6 @@ Float32 = npt.NDArray[np.float32]
 RATE_HZ = 16000
 SPEECH = pathlib.Path(__file__).parents[1] / "examples" / "audio" / "kitchen.wav"
 _SETTLING_S = 10.0
-# Of the process that listens: its own threads only.
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,19 +122,8 @@ def command(model: pathlib.Path | None, *source: str) -> list[str]:
 
 def instructions(samples: Float32, model: pathlib.Path | None) -> int:
     """Of one whole run over these samples, start included."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = pathlib.Path(folder) / "callgrind"
-        valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        subprocess.run(
-            [*valgrind, *command(model, "--pipe", "-")],
-            input=(np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes(),
-            capture_output=True,
-            check=True,
-            env=os.environ | _ENVIRONMENT,
-        )
-        found = re.search(r"^(?:summary|totals): (\d+)", out.read_text(), re.MULTILINE)
-        assert found is not None
-        return int(found[1])
+    pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
+    return callgrind(command(model, "--pipe", "-"), stdin=pcm)[0]
 
 
 def per_second(

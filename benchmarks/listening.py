@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from benchmarks import output
 from benchmarks.machine import describe, headline
-from benchmarks.strangers import fold_of
+from benchmarks.strangers import expanded, fold_of
 from edge_ser.audio.file import read_blocks
 from edge_ser.classifier import Classifier
 from edge_ser.decision import IDLE, UNCERTAIN, DecisionSettings
@@ -274,7 +274,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Score and print."""
     data, seed = arguments.data, arguments.seed
     noises, rooms = unheard(data, "noise"), unheard(data, "rir")
-    folds = {fold_of(path): Classifier.load(path) for path in arguments.bundles}
+    bundles = expanded(arguments.bundles)
+    folds = {fold_of(path): Classifier.load(path) for path in bundles}
     first = next(iter(folds.values()))
     machine = describe()
     results: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import os
 import pathlib
@@ -53,21 +54,33 @@ def describe() -> dict[str, Any]:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+    told = machine.describe()
     return {
-        "processor": machine.describe().processor or platform.machine(),
+        "board": told.board,
+        "processor": told.processor or platform.machine(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),
-        "load": round(os.getloadavg()[0], 2),
+        **state(),
         "python": platform.python_version(),
         "packages": versions,
         "commit": _commit(),
     }
 
 
+def state() -> dict[str, Any]:
+    """What changes while one measures; what the machine does not tell is None."""
+    told = dataclasses.asdict(machine.describe())
+    found = {key: told[key] for key in ("governor", "clock_mhz", "celsius", "slowed")}
+    return found | {"load": round(told["load"], 2)}
+
+
 def headline(machine: dict[str, Any]) -> str:
     """`describe` in one line."""
     packages = ", ".join(f"{k} {v}" for k, v in machine["packages"].items())
+    clock = f", {machine['governor']}" if machine["governor"] else ""
+    clock += f" at {machine['clock_mhz']:.0f} MHz" if machine["clock_mhz"] else ""
+    named = machine["board"] or machine["processor"]
     return (
-        f"{machine['processor']}, {machine['cores']} cores, load {machine['load']}; "
+        f"{named}, {machine['cores']} cores{clock}, load {machine['load']}; "
         f"Python {machine['python']}; {packages}; commit {machine['commit']}"
     )

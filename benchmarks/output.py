@@ -18,9 +18,22 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def command(data: pathlib.Path | None = None) -> str:
-    """The command line, to be typed again; DIR stands for the corpora's folder."""
-    text = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    return text.replace(str(data), "DIR") if data else text
+    """The command line, to be typed again, without ``--json``.
+
+    DIR stands for the corpora's folder, and other absolute paths lose what is before
+    their name: that is this machine's.
+    """
+    words = []
+    rest = iter(sys.argv[1:])
+    for word in rest:
+        if word == "--json":
+            next(rest, None)
+        elif data is not None and word == str(data):
+            words.append("DIR")
+        else:
+            path = pathlib.PurePath(word)
+            words.append(path.name if path.is_absolute() else word)
+    return shlex.join(["python", "-m", "benchmarks", *words])
 
 
 def tell(report: dict[str, Any], text: str, file: pathlib.Path | None) -> None:

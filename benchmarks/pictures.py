@@ -15,29 +15,34 @@ _COLOURS = ("#2a6f97", "#d1495b", "#6a994e", "#8d6a9f", "#e09f3e", "#4a4e69")
 
 def accuracy_against(report: dict[str, Any], quantity: str) -> Any:
     """UA with its interval against ``size`` (kB) or ``latency`` (inference, ms)."""
-    figure, axis = pyplot.subplots(figsize=(7.2, 4.2), layout="constrained")
-    label = {"size": "model, kB", "latency": "inference p50, ms a window"}[quantity]
-    for index, (name, row) in enumerate(report["variants"].items()):
-        x = (
-            row["model_bytes"] / 1000
-            if quantity == "size"
-            else row["bench"]["timings"]["inference"]["p50_ms"]
-        )
+    figure, axis = pyplot.subplots(figsize=(7.2, 4.0), layout="constrained")
+    label = {
+        "size": "model, kB",
+        "latency": "inference, ms of processor time a window",
+    }[quantity]
+    rows = report["variants"]
+    places = [
+        row["model_bytes"] / 1000
+        if quantity == "size"
+        else row["bench"]["timings"]["inference"]["cpu_ms"]
+        for row in rows.values()
+    ]
+    # A little apart, or variants of one size would hide each other.
+    apart = 0.012 * max(places)
+    for index, (name, row) in enumerate(rows.items()):
         value, low, high = (100 * u for u in row["ua"])
         axis.errorbar(
-            x,
+            places[index] + apart * (index - (len(rows) - 1) / 2),
             value,
             yerr=[[value - low], [high - value]],
-            fmt="o",
+            fmt="osD^vP*X"[index % 8],
             capsize=3,
             color=_COLOURS[index % len(_COLOURS)],
             label=name,
         )
-    axis.set(xlabel=label, ylabel="UA on strangers, %")
-    axis.set_xlim(left=0)
-    axis.margins(x=0.1)
+    axis.set(xlabel=label, ylabel="UA on strangers, %", xlim=(0, 1.1 * max(places)))
     axis.grid(**_GRID)
-    axis.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside upper right", frameon=False, ncols=4, fontsize=9)
     return figure
 
 
@@ -105,24 +110,70 @@ def robustness(report: dict[str, Any]) -> Any:
 
 
 def scaling(report: dict[str, Any]) -> Any:
-    """Cost against hop, streams and hours, and memory against hours."""
-    figure, axes = pyplot.subplots(1, 4, figsize=(12, 3), layout="constrained")
+    """Cost against window and hop, streams and hours, and memory against hours."""
+    figure, axes = pyplot.subplots(2, 2, figsize=(9.6, 6.4), layout="constrained")
+    (windows, streams), (hours, memory) = axes
+    for index, window_s in enumerate(
+        sorted({r["window_s"] for r in report["windows"]})
+    ):
+        rows = [row for row in report["windows"] if row["window_s"] == window_s]
+        windows.plot(
+            [row["hop_s"] for row in rows],
+            [row["ms_a_second_of_audio"] for row in rows],
+            "o-",
+            ms=4,
+            color=_COLOURS[index % len(_COLOURS)],
+            label=f"window {window_s:.2f} s",
+        )
+    windows.legend(frameon=False, fontsize=9)
+    cost = "ms a second of audio"
     panels = (
-        ("hops", "hop_s", "step between decisions, s", "ms_a_second_of_audio"),
-        ("streams", "streams", "streams in one process", "ms_a_second_of_audio"),
-        ("hours", "seconds", "seconds of audio", "ms_a_second_of_audio"),
-        ("hours", "seconds", "seconds of audio", "rss_mib"),
+        (windows, None, "hop_s", "a decision every so many s", cost),
+        (streams, "streams", "streams", "streams in one process", cost),
+        (hours, "hours", "seconds", "audio", cost),
+        (memory, "hours", "seconds", "audio", "RSS, MiB"),
     )
-    for axis, (part, x, label, y) in zip(axes, panels, strict=True):
-        rows = report[part]
-        axis.plot([row[x] for row in rows], [row[y] for row in rows], "o-", ms=4)
-        memory = y == "rss_mib"
-        axis.set(xlabel=label, ylabel="RSS, MiB" if memory else "ms a second of audio")
+    for axis, part, x, label, y in panels:
+        if part is not None:
+            key = "rss_mib" if axis is memory else "ms_a_second_of_audio"
+            rows = report[part]
+            axis.plot([row[x] for row in rows], [row[key] for row in rows], "o-", ms=4)
+        axis.set(xlabel=label, ylabel=y)
         axis.set_xscale("log")
-        axis.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-        axis.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
-        axis.set_ylim(bottom=0)
+        ticks = sorted({row[x] for row in report[part or "windows"]})
+        words = [_span(tick) if x == "seconds" else f"{tick:g}" for tick in ticks]
+        axis.set_xticks(ticks, words)
+        axis.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axis.set_ylim(0, 1.08 * axis.get_ylim()[1])
         axis.grid(**_GRID)
+    return figure
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}"
+    return f"{seconds:g} s"
+
+
+def peers(report: dict[str, Any]) -> Any:
+    """What a second of audio costs each contender, features and inference apart."""
+    rows = report["rows"]
+    names = [f"{r['name']}, {r['arithmetic']}, {r['features']}" for r in rows]
+    height = 1.1 + 0.34 * len(rows)
+    figure, axis = pyplot.subplots(figsize=(9.6, height), layout="constrained")
+    start = [0.0] * len(rows)
+    for part, colour in (("features", _COLOURS[4]), ("inference", _COLOURS[0])):
+        times = [row[f"{part}_ms"] / report["hop_s"] for row in rows]
+        bars = axis.barh(names, times, left=start, color=colour, label=part)
+        start = [a + b for a, b in zip(start, times, strict=True)]
+    words = [f"{row['ms_a_second_of_audio']:.1f} ms" for row in rows]
+    axis.bar_label(bars, words, padding=3, fontsize=9)
+    axis.invert_yaxis()
+    axis.set(xlabel="processor time a second of audio, ms")
+    axis.margins(x=0.12)
+    axis.grid(axis="x", **_GRID)
+    figure.legend(loc="outside upper right", frameon=False, ncols=2, fontsize=9)
     return figure
 
 
@@ -145,7 +196,7 @@ def features(report: dict[str, Any]) -> Any:
     axis.set(ylabel="times the bare FFT")
     axis.margins(y=0.15)
     axis.grid(axis="y", **_GRID)
-    axis.legend(frameon=False, fontsize=9)
+    figure.legend(loc="outside upper right", frameon=False, ncols=3, fontsize=9)
     return figure
 
 

@@ -9,9 +9,7 @@ compared with, in paired bootstraps over speakers.
 from __future__ import annotations
 
 import argparse
-import json
 import pathlib
-import subprocess
 import sys
 import zlib
 from typing import Any
@@ -22,7 +20,8 @@ from tqdm import tqdm
 
 from benchmarks import machine, output
 from benchmarks.listening import RATE_HZ, load
-from benchmarks.strangers import FoldBundle, fold_bundles
+from benchmarks.strangers import FoldBundle, check_same_folds, fold_bundles
+from benchmarks.window import bench
 from edge_ser.errors import EdgeSerError
 from training.metrics import (
     Scored,
@@ -81,7 +80,7 @@ def measure(
         EdgeSerError: variants of other folds, or a bundle that cannot run.
     """
     names = list(variants)
-    _check_same_folds(variants)
+    check_same_folds(variants)
     answers = {name: _answers(variants[name], clips_a_fold) for name in names}
     reference = answers[names[0]]
     figures = {}
@@ -89,7 +88,7 @@ def measure(
         bundle = variants[name][0]
         found = _accuracy(answers[name], reference)
         found |= _size(bundle)
-        found["bench"] = _bench(bundle.path, seconds)
+        found["bench"] = bench(bundle.path, seconds)
         figures[name] = found
     return {
         "machine": machine.describe(),
@@ -99,20 +98,6 @@ def measure(
         "folds": sorted(fold.fold for fold in variants[names[0]]),
         "variants": figures,
     }
-
-
-def _check_same_folds(variants: dict[str, list[FoldBundle]]) -> None:
-    folds = {
-        name: sorted(bundle.fold for bundle in bundles)
-        for name, bundles in variants.items()
-    }
-    first, *others = folds
-    for name in others:
-        if folds[name] != folds[first]:
-            raise EdgeSerError(
-                f"{first} has folds {folds[first]}, but {name} {folds[name]}; give the "
-                "same folds of every variant"
-            )
 
 
 class _Answers:
@@ -155,7 +140,6 @@ def _answers(folds: list[FoldBundle], clips_a_fold: int) -> _Answers:
 def _accuracy(answers: _Answers, reference: _Answers) -> dict[str, Any]:
     scored, first = answers.scored(), reference.scored()
     counts = confusion(scored.truth, scored.predicted, answers.labels)
-    first_counts = confusion(first.truth, first.predicted, answers.labels)
     both = intervals(scored)
     difference = paired_difference(first, scored)
     confidence = np.array(answers.probabilities).max(1)
@@ -173,10 +157,23 @@ def _accuracy(answers: _Answers, reference: _Answers) -> dict[str, Any]:
         ),
         "recall": _recall(counts),
         "recall_change": [
-            now - before
-            for now, before in zip(_recall(counts), _recall(first_counts), strict=True)
+            _recall_change(first, scored, number)
+            for number in range(len(answers.labels))
         ],
     }
+
+
+def _recall_change(first: Scored, second: Scored, label: int) -> list[float]:
+    """Of one class, with its paired interval."""
+    chosen = first.truth == label
+    if not chosen.any():
+        return [0.0, 0.0, 0.0]
+    one, two = (
+        Scored(each.truth[chosen], each.predicted[chosen], each.speaker[chosen])
+        for each in (first, second)
+    )
+    change = paired_difference(one, two)
+    return [change.value, change.low, change.high]
 
 
 def _recall(counts: npt.NDArray[np.int64]) -> list[float]:
@@ -190,16 +187,6 @@ def _size(bundle: FoldBundle) -> dict[str, int]:
         "model_bytes": len(model),
         "compressed_bytes": len(zlib.compress(model, 9)),
     }
-
-
-def _bench(path: pathlib.Path, seconds: float) -> Any:
-    """`edge-ser bench` of one bundle, in a process of its own with one thread."""
-    command = [sys.executable, "-m", "edge_ser", "bench", "--json"]
-    command += ["--model", str(path), "--seconds", str(seconds)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise EdgeSerError(f"{path}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -222,33 +209,41 @@ def markdown(report: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        "| variant | model | compressed | features p50 / p95 / p99 "
-        "| inference p50 / p95 / p99 | a second of audio | RSS | first decision |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "Milliseconds: p50 / p95 / p99 of wall time, and processor time (cpu).",
+        "",
+        "| variant | kB | packed | features | cpu | inference | cpu "
+        "| a second of audio, cpu | RSS | start |",
+        "| --- " * 10 + "|",
     ]
     for name, row in report["variants"].items():
         bench = row["bench"]
-        features = _percentiles(bench["timings"]["features"])
-        inference = _percentiles(bench["timings"]["inference"])
+        timings = bench["timings"]
+        cells = [
+            f"{_percentiles(timings[part])} | {timings[part]['cpu_ms']:.2f}"
+            for part in ("features", "inference")
+        ]
+        second_ms = timings["decision"]["cpu_ms"] / bench["hop_s"]
         lines.append(
-            f"| {name} | {row['model_bytes'] / 1000:.0f} kB "
-            f"| {row['compressed_bytes'] / 1000:.0f} kB | {features} | {inference} "
-            f"| {bench['ms_a_second_of_audio']:.2f} ms | {bench['peak_rss_mib']:.0f} "
-            f"MiB | {bench['first_decision']['p50_ms']:.0f} ms |"
+            f"| {name} | {row['model_bytes'] / 1000:.0f} "
+            f"| {row['compressed_bytes'] / 1000:.0f} | {' | '.join(cells)} "
+            f"| {second_ms:.2f} | {bench['peak_rss_mib']:.0f} MiB "
+            f"| {bench['first_decision']['p50_ms']:.0f} |"
         )
-    labels = report["labels"]
+    variants = report["variants"]
     lines += [
         "",
-        "| recall | " + " | ".join(labels) + " |",
-        "| --- " * (len(labels) + 1) + "|",
+        "Recall of each class in percent, and its difference in points, paired:",
+        "",
+        "".join(["| class |", *(f" {name} |" for name in variants)]),
+        "| --- " * (len(variants) + 1) + "|",
     ]
-    for name, row in report["variants"].items():
-        cells = [
-            f"{100 * recall:.0f}"
-            + ("" if name == report["reference"] else f" ({100 * change:+.0f})")
-            for recall, change in zip(row["recall"], row["recall_change"], strict=True)
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    for number, label in enumerate(report["labels"]):
+        cells = []
+        for name, row in variants.items():
+            change = f" ({_signed(row['recall_change'][number])})"
+            shown = "" if name == report["reference"] else change
+            cells.append(f"{100 * row['recall'][number]:.1f}{shown}")
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -264,4 +259,4 @@ def _signed(figure: list[float]) -> str:
 
 def _percentiles(timing: dict[str, float]) -> str:
     cells = (timing["p50_ms"], timing["p95_ms"], timing["p99_ms"])
-    return " / ".join(f"{ms:.2f}" for ms in cells) + " ms"
+    return " / ".join(f"{ms:.2f}" for ms in cells)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,17 +18,20 @@ from typing import Any
 from benchmarks import (
     estimate,
     features,
+    instructions,
     listener_cost,
     listening,
-    machine,
+    peers,
     pictures,
     quantization,
     robustness,
     scaling,
     startup,
+    window,
 )
 from training.page import Page
 
+_TITLE = "edge-ser: measurements"
 # Of medians without an interval; shared machines move by so much.
 _NOISE = 0.15
 # Beyond their intervals: caches and clocks move whole runs.
@@ -57,7 +61,24 @@ _PARTS: dict[str, tuple[str, Callable[[_Report], str], tuple[_Picture, ...]]] = 
         robustness.markdown,
         ((pictures.robustness, "Change of UA, and answers that stay, by change"),),
     ),
+    "peers": (
+        "Other recognisers at the same work",
+        peers.markdown,
+        ((pictures.peers, "What a second of audio costs, two decisions a second"),),
+    ),
+    "window": ("One decision, by interpreter and threads", window.markdown, ()),
     "listening": ("What the listener announces", listening.markdown, ()),
+    "scaling": (
+        "How the cost grows",
+        scaling.markdown,
+        (
+            (
+                pictures.scaling,
+                "Processor time a second of audio, against window and step of the "
+                "listener, streams in one process, and length; and memory",
+            ),
+        ),
+    ),
     "features": (
         "Features beside other libraries",
         features.markdown,
@@ -65,23 +86,27 @@ _PARTS: dict[str, tuple[str, Callable[[_Report], str], tuple[_Picture, ...]]] = 
     ),
     "startup": ("From start to first decision", startup.markdown, ()),
     "listener-cost": ("What listening costs", listener_cost.markdown, ()),
-    "scaling": (
-        "How the cost grows",
-        scaling.markdown,
-        (
-            (
-                pictures.scaling,
-                "Processor time a second of audio, and memory: against hop, streams in "
-                "one process, and length",
-            ),
-        ),
-    ),
+    "instructions": ("Instructions of a decision", instructions.markdown, ()),
     "estimate": (
         "Boards that are not here",
         estimate.markdown,
         ((pictures.boards, "Rooflines: estimates from published peak rates"),),
     ),
 }
+
+# What tells the rows of a list apart.
+_ABOUT = (
+    *("name", "arithmetic", "features", "interpreter", "threads", "pinned", "part"),
+    *("package", "version", "window_s", "hop_s", "streams", "seconds"),
+)
+_RESULTS = pathlib.Path(__file__).parent / "results"
+_DOCS = pathlib.Path(__file__).parents[1] / "docs"
+# Of the README: file, part, and which of the part's drawings.
+_README = (
+    ("accuracy-size.png", "quantization", 0),
+    ("peers.png", "peers", 0),
+    ("robustness.png", "robustness", 0),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +115,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare", type=pathlib.Path, metavar="OLD.json", help="an older report.json"
     )
+    parser.add_argument(
+        "--publish",
+        action="store_true",
+        help="copy the report to benchmarks/results and three plots to docs",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -97,6 +127,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         page = build(arguments.folder)
         print(page)
+        if arguments.publish:
+            _publish(page)
         if arguments.compare is None:
             return 0
         now = _read(page.with_suffix(".json"))
@@ -134,8 +166,11 @@ def build(folder: pathlib.Path) -> pathlib.Path:
     }
     if not parts:
         raise ValueError(f"{folder}: holds no measurement; valid: {', '.join(_PARTS)}")
-    page = Page("edge-ser: measurements")
+    page = Page(_TITLE)
     texts = []
+    if in_short(parts):
+        texts.append(f"## In short\n\n{in_short(parts)}\n")
+        page.text(texts[0])
     for name, part in parts.items():
         title, markdown, drawings = _PARTS[name]
         text = f"## {title}\n\n{markdown(part)}\n"
@@ -143,19 +178,109 @@ def build(folder: pathlib.Path) -> pathlib.Path:
         page.text(text)
         for draw, caption in drawings:
             page.figure(draw(part), caption)
-    (folder / "report.md").write_text("# edge-ser: measurements\n\n" + "\n".join(texts))
-    merged = json.dumps({"machine": machine.describe(), **parts}, indent=1)
-    (folder / "report.json").write_text(merged + "\n")
+    texts.append(f"## How it was measured\n\n{conditions(parts)}\n")
+    page.text(texts[-1])
+    (folder / "report.md").write_text(f"# {_TITLE}\n\n" + "\n".join(texts))
+    (folder / "report.json").write_text(json.dumps(parts, indent=1) + "\n")
     path = folder / "report.html"
     page.write(path)
     return path
+
+
+def in_short(parts: _Report) -> str:
+    """The figures that a choice begins with, of the variant that ships."""
+    lines = []
+    if "quantization" in parts:
+        part = parts["quantization"]
+        name, row = list(part["variants"].items())[-1]
+        ua, low, high = (100 * x for x in row["ua"])
+        lines.append(
+            f"{name}: UA {ua:.1f} [{low:.1f}, {high:.1f}] on {part['clips']} clips of "
+            f"speakers that no training heard; {row['model_bytes'] / 1000:.0f} kB"
+        )
+        if name != part["reference"]:
+            change, low, high = (100 * x for x in row["ua_change"])
+            lines.append(
+                f"Against {part['reference']}: {change:+.1f} [{low:+.1f}, {high:+.1f}] "
+                f"points of UA, {100 * row['agreement']:.1f} % of answers the same"
+            )
+    if "window" in parts:
+        first = parts["window"]["runs"][0]
+        cost_ms = first["timings"]["decision"]["cpu_ms"] / first["hop_s"]
+        lines.append(
+            f"{cost_ms:.2f} ms of one core a second of audio with "
+            f"{first['interpreter']}; {first['peak_rss_mib']:.0f} MiB; first decision "
+            f"{first['first_decision']['p50_ms']:.0f} ms after the start"
+        )
+    for row in parts.get("peers", {}).get("ratios", []):
+        verdict = "kept" if row["passed"] else "missed"
+        lines.append(
+            f"{row['ours']} costs {row['times']:.1f} times less than {row['rival']} "
+            f"with {row['features']} features (goal: {row['at_least']:g}, {verdict})"
+        )
+    if "robustness" in parts:
+        name, row = list(parts["robustness"]["variants"].items())[-1]
+        lines.append(
+            f"{name} keeps {row['passed']} of {row['judged']} thresholds of robustness"
+        )
+    if "listening" in parts:
+        noise = parts["listening"]["noise"]
+        lines.append(
+            f"{noise['events']} announcements in {noise['hours']:.1f} h of noise "
+            "without speech"
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def conditions(parts: _Report) -> str:
+    """Each part's command, and what the machine was doing before and after."""
+    lines = [
+        "Every part ran in processes of its own. A machine that does not tell its "
+        "clock, temperature or throttling has none here.",
+        "",
+        "| part | seconds | load | clock, MHz | °C | held back |",
+        "| --- " * 6 + "|",
+    ]
+    for name, part in parts.items():
+        before, after = part.get("machine", {}), part.get("machine_after", {})
+
+        def both(key: str, before: _Report = before, after: _Report = after) -> str:
+            told = [each.get(key) for each in (before, after)]
+            known = [_word(value) for value in told if value is not None]
+            return " → ".join(known)
+
+        spent = f"{part['seconds']:.0f}" if "seconds" in part else ""
+        cells = [both(key) for key in ("load", "clock_mhz", "celsius", "slowed")]
+        lines.append(f"| {name} | {spent} | " + " | ".join(cells) + " |")
+    commands = [part["command"] for part in parts.values() if "command" in part]
+    return "\n".join([*lines, "", "```", *commands, "```"])
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}"
+
+
+def _publish(page: pathlib.Path) -> None:
+    for suffix in (".html", ".md", ".json"):
+        shutil.copyfile(page.with_suffix(suffix), _RESULTS / f"report{suffix}")
+    parts = _read(page.with_suffix(".json"))
+    for file, name, number in _README:
+        if name in parts:
+            draw, _ = _PARTS[name][2][number]
+            draw(parts[name]).savefig(_DOCS / file, dpi=110, metadata={"Software": ""})
+    if "window" in parts:
+        print("of the README:")
+        print("\n".join(window.rows(parts["window"])))
 
 
 def slower(old: _Report, new: _Report) -> Iterator[str]:
     """Every time and memory figure that grew beyond noise, in words.
 
     Timings with a confidence interval are worse when the intervals are apart by over
-    5 %; others (medians of processes, memory) when they grew by over 15 %.
+    5 %, instruction counts when they grew by that; others (medians of processes,
+    memory) by over 15 %.
     """
     for path, before, after in _shared(old, new, ()):
         name = " / ".join(path)
@@ -164,8 +289,17 @@ def slower(old: _Report, new: _Report) -> Iterator[str]:
                 change = f"{before['p50_ms']:.3f} -> {after['p50_ms']:.3f} ms"
                 yield f"slower: {name}: {change}"
             continue
-        cost = path[-1].endswith(("_ms", "_mib", "_bytes")) or "ms" in path[-2:]
-        if cost and 0 < (1 + _NOISE) * before < after:
+        if path[-1] == "instructions":
+            noise = _MARGIN
+        elif (
+            path[-1].endswith(("_ms", "_mib", "_bytes"))
+            or path[-1].startswith("ms_")
+            or "ms" in path[-2:]
+        ):
+            noise = _NOISE
+        else:
+            continue
+        if 0 < (1 + noise) * before < after:
             yield f"grown: {name}: {before:.4g} -> {after:.4g}"
 
 
@@ -179,10 +313,20 @@ def _shared(old: Any, new: Any, path: tuple[str, ...]) -> Iterator[tuple[Any, ..
             if key in new and not key.startswith("machine"):
                 yield from _shared(old[key], new[key], (*path, key))
     elif isinstance(old, list) and isinstance(new, list):
-        for number, pair in enumerate(zip(old, new, strict=False)):
-            yield from _shared(*pair, (*path, str(number)))
+        before, after = _named(old), _named(new)
+        for name in sorted(before.keys() & after.keys()):
+            yield from _shared(before[name], after[name], (*path, name))
     elif _is_number(old) and _is_number(new):
         yield path, old, new
+
+
+def _named(rows: list[Any]) -> dict[str, Any]:
+    """Rows by what they are about; by their number, if they do not say."""
+    found = {}
+    for number, row in enumerate(rows):
+        keys = [row[k] for k in _ABOUT if k in row] if isinstance(row, dict) else []
+        found[" ".join(map(str, keys)) or str(number)] = row
+    return found
 
 
 def _is_number(value: Any) -> bool:

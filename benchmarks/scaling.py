@@ -1,37 +1,64 @@
-"""How the cost of a stream grows: with its hop, with other streams, with time.
+"""How the cost grows: with window and hop, with other streams, with time.
 
-Everything runs in fresh processes with one thread, by processor time, through
-`Classifier.stream` as firmware would use it. ``hops``: cost of a second of audio
-against the step between decisions. ``streams``: from 1 to 32 in one process, each with
-a state of its own over one shared model. ``hours``: one stream for up to 10 hours; the
-time a second of audio takes must stay the same, and the memory too.
+Everything runs in fresh processes with one thread, by processor time. ``windows``: a
+second of talk through the whole path of the listener (speech gate, features, model,
+decision), against the length of the model's window and the step between decisions.
+``streams``: from 1 to 32 in one process through `Classifier.stream`, as firmware would
+use it, each with a state of its own over one shared model. ``hours``: one such stream
+for up to 10 hours; the time a second of audio takes must stay the same, and the memory
+too.
+
+A model takes one length of window, so those of other lengths are the configuration's
+network with random weights, quantized like it: their cost is the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import importlib.util
 import json
-import os
-import subprocess
-import sys
+import pathlib
+import tempfile
 import time
 from typing import Any
 
 import numpy as np
 
-from benchmarks import machine, output
+from benchmarks import machine, output, process
+from benchmarks.listener_cost import talk
+from edge_ser import bundle
 from edge_ser.classifier import Classifier
 from edge_ser.machine import memory_mib
+from edge_ser.pipeline import Pipeline
 
 HOPS_S = (0.1, 0.25, 0.5, 1.0, 2.0)
 STREAMS = (1, 2, 4, 8, 16, 32)
 SECONDS = (1.0, 10.0, 60.0, 600.0, 3600.0, 36000.0)
 _BLOCK_S = 0.1
+_CONFIG = pathlib.Path(__file__).parents[1] / "training/configs/standard.toml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("--model", help="a bundle (the bundled default)")
+    parser.add_argument(
+        "--config",
+        type=pathlib.Path,
+        default=_CONFIG,
+        metavar="TOML",
+        help="of the model: other windows take its network (training/configs/"
+        "standard.toml)",
+    )
+    parser.add_argument(
+        "--windows",
+        type=float,
+        nargs="+",
+        default=[0.5, 1.0, 2.0],
+        metavar="N",
+        help="windows N times as long as the model's (0.5 1 2); all but 1 need "
+        "TensorFlow",
+    )
     parser.add_argument(
         "--seconds", type=float, default=60, help="of audio a figure (60)"
     )
@@ -51,15 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
         "command": output.command(),
         "machine": machine.describe(),
     }
-    card = Classifier.load(arguments.model).card
-    hop_s = card.hop_s
+    hop_s = bundle.read(arguments.model).card.hop_s
     length_s = arguments.seconds
     plans: dict[str, list[dict[str, float]]] = {
-        "hops": [
-            {"hop_s": hop, "streams": 1, "seconds": length_s}
-            for hop in HOPS_S
-            if hop < card.window_s
-        ],
         "streams": [
             {"hop_s": hop_s, "streams": count, "seconds": length_s} for count in STREAMS
         ],
@@ -69,31 +90,85 @@ def run(arguments: argparse.Namespace) -> int:
             if seconds <= arguments.longest
         ],
     }
+    report["windows"] = _windows(arguments)
     for name, plan in plans.items():
-        report[name] = [_in_a_fresh_process(each, arguments.model) for each in plan]
+        report[name] = [_alone(each, arguments.model) for each in plan]
     output.tell(report, markdown(report), arguments.json)
     return 0
 
 
+def _windows(arguments: argparse.Namespace) -> list[Any]:
+    """Costs of the listener by window and hop, each in a process of its own."""
+    original = bundle.read(arguments.model)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="windows-") as folder:
+        for times in arguments.windows:
+            if times != 1 and importlib.util.find_spec("tensorflow") is None:
+                continue
+            card, model = original.card, original.model
+            if times != 1:
+                card, model = _other_window(card, times, arguments.config)
+            step_s = card.features.hop_samples / card.features.sample_rate_hz
+            for hop_s in HOPS_S:
+                if hop_s > card.window_s:
+                    continue
+                path = pathlib.Path(folder) / f"{times}-{hop_s}.tflite"
+                hop_frames = max(1, round(hop_s / step_s))
+                bundle.write(
+                    path, dataclasses.replace(card, hop_frames=hop_frames), model
+                )
+                plan = {"hop_s": hop_s, "listener": 1, "seconds": arguments.seconds}
+                row = _alone(plan, str(path))
+                found.append({"window_s": card.window_s, **row})
+    return found
+
+
+def _other_window(
+    card: bundle.Card, times: float, config: pathlib.Path
+) -> tuple[bundle.Card, bytes]:
+    """The card and an int8 network with random weights for another length of window."""
+    from conversion.tflite import convert
+    from training import config as configs
+    from training import zoo
+
+    parsed = configs.load(config)
+    frames = round(card.features.frames_per_window * times)
+    spec = dataclasses.replace(card.features, frames_per_window=frames)
+    shape = (frames, spec.n_features)
+    network = zoo.build(parsed.architecture, *shape, len(card.labels), parsed.model)
+    calibration = np.random.default_rng(0).normal(size=(8, *shape)).astype(np.float32)
+    model = convert(network, calibration)
+    return dataclasses.replace(card, features=spec), model
+
+
 def measure(plan: dict[str, float], model: str | None) -> dict[str, float]:
-    """Cost of so many streams of so much audio, in this process."""
+    """Cost of so many streams, or of a listener, of so much audio, in this process."""
     classifier = Classifier.load(model)
+    rate_hz = classifier.sample_rate_hz
     spec = classifier.card.features
-    random = np.random.default_rng(0)
-    block = random.standard_normal(round(_BLOCK_S * spec.sample_rate_hz))
-    block = (block * 0.05).astype(np.float32)
-    streams = [classifier.stream(plan["hop_s"]) for _ in range(int(plan["streams"]))]
-    start_up = np.zeros(spec.model_samples, np.float32)
-    for stream in streams:  # from the first decision on, every hop costs the same
-        stream.push(start_up)
+    listeners: list[Any]
+    if "listener" in plan:
+        listeners = [Pipeline(classifier)]
+        audio = talk(plan["seconds"])
+    else:
+        count = int(plan["streams"])
+        listeners = [classifier.stream(plan["hop_s"]) for _ in range(count)]
+        noise = np.random.default_rng(0).standard_normal(round(_BLOCK_S * rate_hz))
+        audio = (noise * 0.05).astype(np.float32)
+    for each in listeners:  # from the first decision on, every hop costs the same
+        each.push(np.zeros(spec.model_samples, np.float32))
     before_mib = memory_mib("VmRSS") or 0.0
+    size = round(_BLOCK_S * rate_hz)
     decisions = 0
     start_s = time.process_time()
-    for _ in range(round(plan["seconds"] / _BLOCK_S)):
-        for stream in streams:
-            decisions += len(stream.push(block))
+    for number in range(round(plan["seconds"] / _BLOCK_S)):
+        start = number * size % len(audio)
+        for each in listeners:
+            decisions += len(each.push(audio[start : start + size]))
     cpu_s = time.process_time() - start_s
-    audio_s = plan["seconds"] * plan["streams"]
+    if "listener" in plan:
+        decisions = listeners[0].windows
+    audio_s = plan["seconds"] * len(listeners)
     return {
         **plan,
         "ms_a_second_of_audio": 1000 * cpu_s / audio_s,
@@ -103,26 +178,31 @@ def measure(plan: dict[str, float], model: str | None) -> dict[str, float]:
     }
 
 
-def _in_a_fresh_process(plan: dict[str, float], model: str | None) -> Any:
-    command = [sys.executable, "-m", "benchmarks", "scaling", "--one", json.dumps(plan)]
-    command += ["--model", model] if model else []
-    done = subprocess.run(
-        command,
-        env={**os.environ, **machine.ONE_THREAD},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr.strip().splitlines()[-1])
-    return json.loads(done.stdout)
+def _alone(plan: dict[str, float], model: str | None) -> Any:
+    options = ["--one", json.dumps(plan), *(["--model", model] if model else [])]
+    return process.answer(process.command("scaling", *options))
 
 
 def markdown(report: dict[str, Any]) -> str:
     """Three tables."""
-    lines = [machine.headline(report["machine"])]
+    lines = [machine.headline(report["machine"]), ""]
+    windows = sorted({row["window_s"] for row in report["windows"]})
+    lines += [
+        "Milliseconds of processor time a second of talk takes the listener:",
+        "",
+        "| a decision every | "
+        + " | ".join(f"window {w:.2f} s" for w in windows)
+        + " |",
+        "| --- " * (1 + len(windows)) + "|",
+    ]
+    costs = {
+        (row["hop_s"], row["window_s"]): f"{row['ms_a_second_of_audio']:.2f} ms"
+        for row in report["windows"]
+    }
+    for hop_s in sorted({hop for hop, _ in costs}):
+        cells = " | ".join(costs.get((hop_s, window), "") for window in windows)
+        lines.append(f"| {hop_s:g} s | {cells} |")
     for name, column, key in (
-        ("hops", "hop", "hop_s"),
         ("streams", "streams", "streams"),
         ("hours", "audio", "seconds"),
     ):

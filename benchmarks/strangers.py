@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from edge_ser.classifier import Classifier
 from training import protocol as protocols
-from training.corpora import Clip, find_clips
+from training.corpora import ADAPTERS, Clip, find_clips
 from training.errors import ProtocolError
 
 REFERENCE = "float32"
@@ -36,7 +36,8 @@ def fold_bundles(
     """Fold bundles by variant (the card's quantization), each with its strangers.
 
     Args:
-        paths: files named ``...fold-K...tflite``, or in a folder ``fold-K``.
+        paths: files named ``...fold-K...tflite``, or in a folder ``fold-K``; or folders
+            that hold such files.
         data: the corpora's folder.
         protocol_name: whose folds they are.
 
@@ -44,11 +45,15 @@ def fold_bundles(
         ProtocolError: a name without a fold, or one fold twice in a variant.
         BundleError, CorpusError: unreadable files.
     """
-    protocol = protocols.load(protocol_name)
-    clips = find_clips(data / protocol.corpus, [protocol.corpus])
-    protocols.load(protocol_name, clips)
+    if protocol_name == protocols.LEAVE_ONE_CORPUS_OUT:
+        corpora = [name for name in ADAPTERS if (data / name).is_dir()]
+        clips = [clip for name in corpora for clip in find_clips(data / name, [name])]
+    else:
+        corpus = protocols.load(protocol_name).corpus
+        clips = find_clips(data / corpus, [corpus])
+    protocol = protocols.load(protocol_name, clips)
     found: dict[str, list[FoldBundle]] = {}
-    for path in paths:
+    for path in expanded(paths):
         fold = fold_of(path)
         if fold not in protocol.test_speakers:
             raise ProtocolError(f"{path}: {protocol.name} has no fold {fold}")
@@ -61,6 +66,40 @@ def fold_bundles(
     # What the others are compared with comes first.
     names = sorted(found, key=lambda name: (name != REFERENCE, name))
     return {name: found[name] for name in names}
+
+
+def expanded(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+    """The bundles among these: files as they are, folders by what they hold.
+
+    Raises:
+        ProtocolError: a folder without bundles.
+    """
+    found = []
+    for path in paths:
+        within = sorted(path.rglob("*.tflite")) if path.is_dir() else [path]
+        if not within:
+            raise ProtocolError(f"{path}: the folder holds no bundle (.tflite)")
+        found += within
+    return found
+
+
+def check_same_folds(variants: dict[str, list[FoldBundle]]) -> None:
+    """Refuse variants that were tested on other folds.
+
+    Raises:
+        ProtocolError: names the first that differs.
+    """
+    folds = {
+        name: sorted(bundle.fold for bundle in bundles)
+        for name, bundles in variants.items()
+    }
+    first, *others = folds
+    for name in others:
+        if folds[name] != folds[first]:
+            raise ProtocolError(
+                f"{first} has folds {folds[first]}, but {name} {folds[name]}; give the "
+                "same folds of every variant"
+            )
 
 
 def fold_of(path: pathlib.Path) -> int:

@@ -1,145 +1,110 @@
-"""One decision of a model: features and inference apart, and what the listener holds.
+"""One decision by each interpreter, with one and several threads, and pinned to a core.
 
-Each interpreter runs in a fresh process with one thread. ``features`` is a whole
-window computed at once, ``streaming`` only the frames that are new since the last
-decision, which is what `listen` pays.
+Every row is `edge-ser bench` in a process of its own. ``features`` are those of a whole
+window at once, ``streaming features`` what is new since the last decision, which is
+what `listen` pays.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import pathlib
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from benchmarks import machine
-from edge_ser import bundle
-from edge_ser.classifier import Classifier
-from edge_ser.features import FeatureStream, model_input, static_features
+from benchmarks import machine, output, process
 from edge_ser.interpreter import installed_runtimes
 
-_RECORDING = pathlib.Path(__file__).parents[1] / "examples/audio/kitchen.wav"
+THREADS = (1, 2, 4)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("--model", help="a bundle (the bundled default)")
-    parser.add_argument(
-        "--repeats", type=int, default=300, help="timings a figure (300)"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=1, help="for each timing (1)")
+    output.add_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    if arguments.one:
-        print(json.dumps(_time_one(arguments)))
-        return 0
-    path = pathlib.Path(arguments.model) if arguments.model else bundle.default_path()
-    checked = bundle.read(path)
+    cores = sorted(os.sched_getaffinity(0))
+    ways = [["--threads", str(n)] for n in THREADS if n <= len(cores)]
+    ways.append(["--core", str(cores[-1])])
     report: dict[str, Any] = {
+        "command": output.command(),
         "machine": machine.describe(),
-        "model": checked.card.title,
-        "model_bytes": len(checked.model),
-        "bundle_bytes": path.stat().st_size,
-        "window_s": checked.card.window_s,
-        "hop_s": checked.card.hop_s,
-        "interpreters": {
-            name: _in_a_fresh_process(name, arguments)
-            for name in installed_runtimes()
-            if name != "tensorflow"
-        },
-        "listen_rss_mib": _listener_rss_mib(arguments.model),
+        "runs": [
+            bench(arguments.model, arguments.seconds, "--interpreter", runtime, *way)
+            | {"pinned": "--core" in way}
+            for runtime in installed_runtimes()
+            if runtime != "tensorflow"
+            for way in ways
+        ],
     }
-    if arguments.json:
-        print(json.dumps(report, indent=1))
-        return 0
-    print(f"{report['model']}: model {report['model_bytes'] / 1000:.1f} kB, ", end="")
-    print(f"bundle with card {report['bundle_bytes'] / 1000:.1f} kB")
-    print(f"window {report['window_s']:.2f} s, a decision every {report['hop_s']} s")
-    print("\n| interpreter | features | streaming features | inference | ", end="")
-    print("a second of audio |\n| --- | --- | --- | --- | --- |")
-    print("\n".join(rows(report)))
-    print(f"\n`edge-ser listen`: peak RSS {report['listen_rss_mib']:.0f} MiB")
+    output.tell(report, markdown(report), arguments.json)
     return 0
 
 
+def bench(model: str | os.PathLike[str] | None, seconds: float, *options: str) -> Any:
+    """The report of `edge-ser bench`."""
+    command = [sys.executable, "-m", "edge_ser", "bench", "--json", *options]
+    command += ["--seconds", str(seconds), *(["--model", str(model)] if model else [])]
+    return process.answer(command)
+
+
 def rows(report: dict[str, Any]) -> list[str]:
-    """A row of the Markdown table for each interpreter."""
+    """A row of the README's table for each interpreter: one thread, processor time."""
     lines = []
-    for name, times in report["interpreters"].items():
-        second = (times["streaming_ms"] + times["inference_ms"]) / report["hop_s"]
-        lines.append(
-            f"| {name} {times['version']} | {times['features_ms']:.2f} ms "
-            f"| {times['streaming_ms']:.2f} ms | {times['inference_ms']:.2f} ms "
-            f"| {second:.2f} ms |"
-        )
+    for each in report["runs"]:
+        if each["threads"] > 1 or each["pinned"]:
+            continue
+        costs = [
+            f"{each['timings'][part]['cpu_ms']:.2f} ms"
+            for part in ("features", "streaming features", "inference")
+        ]
+        second = each["timings"]["decision"]["cpu_ms"] / each["hop_s"]
+        costs.append(f"{second:.2f} ms")
+        lines.append(f"| {_name(each)} | " + " | ".join(costs) + " |")
     return lines
 
 
-def _in_a_fresh_process(name: str, arguments: argparse.Namespace) -> Any:
-    command = [sys.executable, "-m", "benchmarks", "window", "--one", name]
-    command += ["--repeats", str(arguments.repeats)]
-    if arguments.model:
-        command += ["--model", arguments.model]
-    result = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | machine.ONE_THREAD,
-    )
-    return json.loads(result.stdout.splitlines()[-1])
+def _name(each: dict[str, Any]) -> str:
+    return f"{each['interpreter']} {each['interpreter_version']}"
 
 
-def _time_one(arguments: argparse.Namespace) -> dict[str, Any]:
-    classifier = Classifier.load(arguments.model, runtime=arguments.one)
-    card = classifier.card
-    spec = card.features
-    random = np.random.default_rng(0)
-    clip = random.normal(0, 0.05, spec.model_samples).astype(np.float32)
-    hop = clip[: card.hop_frames * spec.hop_samples]
-    frames = static_features(clip, spec)
-    stream = FeatureStream(spec)
-    stream.push(clip)
-    window = model_input(frames, spec)
-
-    def median_ms(work: Callable[[], Any]) -> float:
-        # Processor time: by the clock, other programs' turns count as ours.
-        times = []
-        for _ in range(arguments.repeats):
-            start = time.process_time()
-            work()
-            times.append(time.process_time() - start)
-        return 1000 * statistics.median(times)
-
-    return {
-        "version": installed_runtimes()[arguments.one],
-        "features_ms": median_ms(
-            lambda: model_input(static_features(clip, spec), spec)
-        ),
-        # The normalisation of the whole window comes with every decision.
-        "streaming_ms": median_ms(
-            lambda: (stream.push(hop), model_input(frames, spec))
-        ),
-        "inference_ms": median_ms(lambda: classifier.interpreter.logits(window)),
+def markdown(report: dict[str, Any]) -> str:
+    """A row a way to run it, and what disturbed it."""
+    first = report["runs"][0]
+    lines = [
+        machine.headline(report["machine"]),
+        "",
+        f"**{first['model']}**, {first['quantization']}: a window of "
+        f"{first['window_s']:.2f} s, a decision every {first['hop_s']:g} s. "
+        "Milliseconds of wall time (p50) / of processor time; the decision's p50 with "
+        "its 95 % interval.",
+        "",
+        "| interpreter | threads | features | streaming features | inference "
+        "| decision | p95 / p99 | a second of audio, cpu | RSS, peak |",
+        "| --- " * 9 + "|",
+    ]
+    for each in report["runs"]:
+        timings = each["timings"]
+        cells = [
+            f"{timings[part]['p50_ms']:.2f} / {timings[part]['cpu_ms']:.2f}"
+            for part in ("features", "streaming features", "inference")
+        ]
+        decision = timings["decision"]
+        lines.append(
+            f"| {_name(each)} | {each['threads']}{', pinned' * each['pinned']} | "
+            + " | ".join(cells)
+            + f" | {decision['p50_ms']:.2f} [{decision['low_ms']:.2f}, "
+            f"{decision['high_ms']:.2f}] | {decision['p95_ms']:.1f} / "
+            f"{decision['p99_ms']:.1f} | {decision['cpu_ms'] / each['hop_s']:.2f} "
+            f"| {each['rss_mib']:.0f}, {each['peak_rss_mib']:.0f} MiB |"
+        )
+    warnings = {
+        f"- {_name(each)}, {each['threads']} thread(s): {warning}"
+        for each in report["runs"]
+        for warning in each["warnings"]
     }
-
-
-def _listener_rss_mib(model: str | None) -> float:
-    command = [sys.executable, "-m", "edge_ser", "listen", "--file", str(_RECORDING)]
-    if model:
-        command += ["--model", model]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, _, usage = os.wait4(process.pid, 0)
-    process.returncode = 0
-    return usage.ru_maxrss / 1024  # Linux counts in KiB
+    return "\n".join([*lines, "", *sorted(warnings)]).rstrip()

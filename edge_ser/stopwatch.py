@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,13 @@ class Timing:
     low_ms: float
     """Of the 95 % confidence interval of the median."""
     high_ms: float
+    cpu_ms: float | None = None
+    """Median of the processor time, all threads together: with one thread the same as
+    p50 where nothing else runs, and still fair where something does."""
 
 
-def summarise(times_s: list[float]) -> Timing:
-    """Percentiles of durations in seconds.
+def summarise(times_s: list[float], cpu_s: Sequence[float] = ()) -> Timing:
+    """Percentiles of durations in seconds, and the median of processor times, if any.
 
     The interval of the median is that of order statistics: ranks
     ``n/2 -+ 1.96 sqrt(n)/2`` (Conover 1999, "Practical nonparametric statistics", 3.2).
@@ -44,8 +47,15 @@ def summarise(times_s: list[float]) -> Timing:
     low = max(0, math.floor(count / 2 - reach))
     high = min(count - 1, math.ceil(count / 2 + reach))
     p50, p95, p99 = np.percentile(times_ms, [50, 95, 99])
+    cpu_ms = float(np.median(cpu_s)) * 1000 if len(cpu_s) else None
     return Timing(
-        count, float(p50), float(p95), float(p99), *map(float, times_ms[[low, high]])
+        count=count,
+        p50_ms=float(p50),
+        p95_ms=float(p95),
+        p99_ms=float(p99),
+        low_ms=float(times_ms[low]),
+        high_ms=float(times_ms[high]),
+        cpu_ms=cpu_ms,
     )
 
 
@@ -59,10 +69,12 @@ def measure(work: Callable[[], Any], budget_s: float = 1.0) -> Timing:
     for _ in range(_WARM_UP):
         work()
     times_s: list[float] = []
+    cpu_s: list[float] = []
     end_s = time.perf_counter() + budget_s
     while len(times_s) < _LEAST or time.perf_counter() < end_s:
-        start_s = time.perf_counter()
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
         work()
+        cpu_s.append(time.process_time() - start_cpu_s)
         times_s.append(time.perf_counter() - start_s)
         # Looking costs a sort, so only when the number has doubled.
         if len(times_s) >= _LEAST and (len(times_s) & (len(times_s) - 1)) == 0:
@@ -70,13 +82,11 @@ def measure(work: Callable[[], Any], budget_s: float = 1.0) -> Timing:
             sure = so_far.high_ms - so_far.low_ms < 2 * _PRECISION * so_far.p50_ms
             if sure or len(times_s) >= _MOST:
                 break
-    return summarise(times_s)
+    return summarise(times_s, cpu_s)
 
 
-def measure_decision(
-    classifier: Classifier, budget_s: float = 1.0
-) -> dict[str, Timing]:
-    """What a decision costs, in parts and whole.
+def decision_work(classifier: Classifier) -> dict[str, Callable[[], Any]]:
+    """Calls that do what a decision takes, on noise, in parts and whole.
 
     Returns:
         ``features``: of a whole window at once; ``streaming features``: of the hop that
@@ -94,11 +104,18 @@ def measure_decision(
     features.push(clip)
     while not stream.push(hop):
         pass
-    work: dict[str, Callable[[], Any]] = {
+    return {
         "features": lambda: model_input(static_features(clip, spec), spec),
         # The normalisation of the whole window comes with every decision.
         "streaming features": lambda: (features.push(hop), model_input(frames, spec)),
         "inference": lambda: classifier.interpreter.logits(window),
         "decision": lambda: stream.push(hop),
     }
+
+
+def measure_decision(
+    classifier: Classifier, budget_s: float = 1.0
+) -> dict[str, Timing]:
+    """What a decision costs: the timing of every part of `decision_work`."""
+    work = decision_work(classifier)
     return {name: measure(call, budget_s) for name, call in work.items()}

@@ -105,6 +105,17 @@ def paired_difference(
     return _interval(float(_ua(two.sum(0)) - _ua(one.sum(0))), difference)
 
 
+def unpaired_difference(
+    first: Scored, second: Scored, repeats: int = 10_000, seed: int = 0
+) -> Interval:
+    """UA of `second` minus UA of `first`, of other speakers, with its interval."""
+    one, two = _confusions(first), _confusions(second)
+    # Two seeds: the groups are drawn independently.
+    draws = _ua(np.tensordot(_resampled(len(two), repeats, seed + 1), two, 1))
+    draws -= _ua(np.tensordot(_resampled(len(one), repeats, seed), one, 1))
+    return _interval(float(_ua(two.sum(0)) - _ua(one.sum(0))), draws)
+
+
 def confusion(truth: Integers, predicted: Integers, classes: Sequence[str]) -> Integers:
     """Counts, rows the truth, columns the prediction."""
     counts = np.zeros((len(classes), len(classes)), np.int64)

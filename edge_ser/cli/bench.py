@@ -154,12 +154,13 @@ def _text(report: dict[str, Any], before: machine.Machine) -> str:
         f"{report['interpreter_version']}, {threads} thread{'s'[: threads > 1]}",
         ", ".join(named) + f", load {before.load:.1f}",
         "",
-        f"{'ms':22}{'p50':>9}{'p95':>9}{'p99':>9}   95 % interval of p50",
+        f"{'ms':22}{'p50':>9}{'p95':>9}{'p99':>9}{'cpu':>9}   95 % interval of p50",
     ]
     for name, t in report["timings"].items():
         lines.append(
             f"{name:22}{t['p50_ms']:9.3f}{t['p95_ms']:9.3f}{t['p99_ms']:9.3f}"
-            f"   {t['low_ms']:.3f} to {t['high_ms']:.3f} ({t['count']} calls)"
+            f"{t['cpu_ms']:9.3f}   {t['low_ms']:.3f} to {t['high_ms']:.3f} "
+            f"({t['count']} calls)"
         )
     cost_ms = report["ms_a_second_of_audio"]
     lines += [

@@ -105,7 +105,22 @@ def test_a_report_of_strangers(corpora_folder, tmp_path, capsys):
     assert gain["unchanged"] > 0.8 > telephone["unchanged"]
     assert telephone["passed"] is None
     assert figures["clean_ua"][0] > 0.45  # of 8 classes
-    assert "| telephone band |" in capsys.readouterr().out
+    assert (figures["judged"], figures["passed"]) == (1, int(gain["passed"]))
+    groups = figures["groups"]
+    men, women = groups["gender"]["male"], groups["gender"]["female"]
+    assert men["clips"] + women["clips"] == groups["corpus"]["ravdess"]["clips"] == 48
+    gap = women["clean_ua"][0] - men["clean_ua"][0]
+    assert groups["gender"]["difference"][0] == pytest.approx(gap)
+    out = capsys.readouterr().out
+    assert "| telephone band |" in out
+    assert "UA of female minus that of male" in out
+
+
+def test_folders_stand_for_the_bundles_in_them(corpora_folder, tmp_path):
+    found = fold_bundles([FOLD_1.parent], corpora_folder, "ravdess")
+    assert [each.fold for each in found["int8-pruned"]] == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(ProtocolError, match="holds no bundle"):
+        fold_bundles([tmp_path], corpora_folder, "ravdess")
 
 
 def test_wrong_wishes_are_named(corpora_folder, tmp_path, capsys):

@@ -24,15 +24,44 @@ def test_an_hour_takes_no_more_memory_than_a_minute():
 
 def test_the_report(tmp_path, capsys):
     file = tmp_path / "scaling.json"
-    arguments = ["scaling", "--model", str(TINY_MODEL), "--seconds", "1"]
+    arguments = ["scaling", "--model", str(TINY_MODEL), "--windows", "1"]
+    arguments += ["--seconds", "1"]
     assert command_line.main([*arguments, "--longest", "10", "--json", str(file)]) == 0
     report = json.loads(file.read_text())
     assert [row["streams"] for row in report["streams"]] == list(scaling.STREAMS)
     assert [row["seconds"] for row in report["hours"]] == [1.0, 10.0]
-    # Twice as many decisions cost more, in one run on one machine.
-    costs = [row["ms_a_second_of_audio"] for row in report["hops"]]
-    assert costs[0] > costs[-1]
-    assert capsys.readouterr().out.count("| ms a second of audio |") == 3
+    hops = [row["hop_s"] for row in report["windows"]]
+    assert hops == sorted(hops)
+    assert len(hops) >= 3
+    out = capsys.readouterr().out
+    assert out.count("| ms a second of audio |") == 2
+    assert "| a decision every |" in out
+
+
+def test_the_listener_asks_the_model_as_often_as_it_shall():
+    windows = [
+        scaling.measure({"hop_s": 0.5, "listener": 1, "seconds": s}, str(TINY_MODEL))
+        for s in (5, 10)
+    ]
+    # Talk with hardly a pause: about two decisions a second, none without.
+    assert 0 < windows[0]["decisions"] < windows[1]["decisions"] <= 21
+
+
+@pytest.mark.long
+def test_a_longer_window_costs_more(tmp_path):
+    pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
+    file = tmp_path / "scaling.json"
+    arguments = ["scaling", "--seconds", "5", "--longest", "1", "--windows", "0.5", "2"]
+    assert command_line.main([*arguments, "--json", str(file)]) == 0
+    rows = json.loads(file.read_text())["windows"]
+    costs = {
+        round(row["window_s"], 1): row["ms_a_second_of_audio"]
+        for row in rows
+        if row["hop_s"] == 0.1
+    }
+    short, long = sorted(costs)
+    assert long == pytest.approx(4 * short, rel=0.05)
+    assert costs[long] > 2 * costs[short]
 
 
 def test_a_hop_beyond_the_window_is_refused():

@@ -8,6 +8,7 @@ from training.metrics import (
     expected_calibration_error,
     intervals,
     paired_difference,
+    unpaired_difference,
     unweighted_average_recall,
 )
 
@@ -84,3 +85,22 @@ def test_precision_recall_and_f1():
     assert first == pytest.approx((6 / 8, 6 / 8, 6 / 8, 8))
     assert second == pytest.approx((0.5, 0.5, 0.5, 4))
     assert none == (0, 0, 0, 0)
+
+
+def test_unpaired_difference_of_one_speaker_each_is_sure():
+    worse = scored(guess=[0, 0, 0, 1, 1, 0], speakers=["c"] * 6)
+    better = scored(guess=TRUTH, speakers=["d"] * 6)
+    gap = unpaired_difference(worse, better)
+    assert (gap.value, gap.low, gap.high) == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_unpaired_difference_is_less_sure_than_a_paired_one():
+    random = np.random.default_rng(0)
+    truth = np.tile(np.arange(4), 300)
+    speakers = np.array([str(n) for n in np.arange(1200) % 10])
+    hard = np.arange(1200) % 10 < 3  # three speakers are recognised by chance alone
+    guess = np.where(hard, random.integers(4, size=1200), truth)
+    one = Scored(truth, guess, speakers)
+    paired, unpaired = paired_difference(one, one), unpaired_difference(one, one)
+    assert unpaired.value == paired.value == 0
+    assert unpaired.low < -0.05 < paired.low <= paired.high < 0.05 < unpaired.high
