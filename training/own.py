@@ -210,6 +210,9 @@ def _told(
     ua, wa = both["UA"], both["WA"]
     who = f"{len(held_out)} speaker(s) kept out of training: {', '.join(held_out)}"
     lines = []
+    spread = f"[{100 * ua.low:.1f}, {100 * ua.high:.1f}]"
+    if len(held_out) == 1:
+        spread = "(of one speaker: what others will get may be far from it)"
     if not all(clip.speaker_known for clip in clips):
         lines.append(UNKNOWN_SPEAKERS)
         who = "clips kept out of training, of speakers that may have trained"
@@ -217,7 +220,7 @@ def _told(
         [
             *lines,
             f"Measured on {len(rows)} clips, {who}",
-            f"UA {100 * ua.value:.1f} % [{100 * ua.low:.1f}, {100 * ua.high:.1f}], "
+            f"UA {100 * ua.value:.1f} % {spread}, "
             f"WA {100 * wa.value:.1f} %; chance is {100 / len(config.labels):.1f} %",
             "",
             report.confusion_markdown(saved, config.labels),
