@@ -37,6 +37,28 @@ def test_every_table_row_of_the_readme_is_recomputed(report, rows):
     assert json.loads((STANDARD / "figures.json").read_text()) == table
 
 
+@pytest.mark.parametrize(
+    "name", sorted(p.name for p in STANDARD.parent.glob("*-leak-*"))
+)
+def test_what_a_leak_is_worth_is_recomputed(report, name):
+    folder = STANDARD.parent / name
+    _, saved = report.read_predictions(folder / "predictions.csv")
+    table = report.figures_table(saved, report.protocol_of(folder))
+    assert json.loads((folder / "figures.json").read_text()) == table
+    page = (STANDARD.parent / "leak.md").read_text().split()
+    for line in report.markdown(name, table).splitlines():
+        assert " ".join(line.split()) in " ".join(page)
+    # Each clip once on both sides, and the honest side as the folds have it.
+    folds = report.protocol_of(folder)
+    strangers = json.loads((ROOT / "training/folds.json").read_text())[folds]
+    sides = report.by_variant(saved)
+    assert {row["clip"] for row in sides["honest"]} == {
+        row["clip"] for row in sides[report.LEAKY]
+    }
+    for row in sides["honest"]:
+        assert row["speaker"] in strangers["test_speakers"][row["fold"]]
+
+
 def test_int8_keeps_its_promises(report, rows):
     table = {row["variant"]: row for row in report.figures_table(rows, "ravdess")}
     assert table["int8-pruned"]["ua"] >= 0.60  # the variant that ships
