@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from edge_ser.errors import ConfigError
 from training import ablation_results, runs, stages
 from training.ablation_results import BASE, Trial
 from training.comparison import histories
-from training.config import Config, with_values
+from training.config import Config, read_toml, with_values
 from training.errors import ProtocolError
 
 Variants = Mapping[str, Mapping[str, Any]]
@@ -27,13 +26,7 @@ def load_variants(path: pathlib.Path) -> Variants:
     Raises:
         ConfigError: not such a file.
     """
-    try:
-        with path.open("rb") as file:
-            found = tomllib.load(file).get("variants")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    found = read_toml(path).get("variants")
     if not isinstance(found, dict) or not all(
         isinstance(changes, dict) and changes for changes in found.values()
     ):

@@ -165,12 +165,25 @@ def load(path: pathlib.Path) -> Config:
     Raises:
         ConfigError: unreadable, not TOML, or a key or value that is not valid.
     """
+    table = read_toml(path)
+    try:
+        return parse(table)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def read_toml(path: pathlib.Path) -> dict[str, Any]:
+    """The table in a TOML file.
+
+    Raises:
+        ConfigError: unreadable, or not TOML.
+    """
     try:
         with path.open("rb") as file:
-            return parse(tomllib.load(file))
+            return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except (ValueError, ConfigError) as error:  # no TOML, no UTF-8, no good value
+    except ValueError as error:  # no TOML, or no UTF-8
         raise ConfigError(f"{path}: {error}") from error
 
 

@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import pathlib
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ import optuna
 from edge_ser.errors import ConfigError
 from training import stages
 from training.comparison import histories
-from training.config import Config, with_values
+from training.config import Config, read_toml, with_values
 from training.dataset import FeatureSet
 from training.errors import ProtocolError
 from training.report import markdown_table
@@ -61,13 +60,7 @@ def load_space(path: pathlib.Path) -> tuple[Dimension, ...]:
     Raises:
         ConfigError: not such a file.
     """
-    try:
-        with path.open("rb") as file:
-            entries = tomllib.load(file).get("search")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    entries = read_toml(path).get("search")
     if not isinstance(entries, dict) or not entries:
         raise ConfigError(f"{path}: needs a table [search] with a setting or more")
     return tuple(_dimension(f"{path}: {key}", key, v) for key, v in entries.items())

@@ -12,7 +12,6 @@ import json
 import multiprocessing
 import pathlib
 import time
-import tomllib
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,8 +69,7 @@ def recipes(name: str) -> dict[str, Config]:
     recipe of `standard`.
     """
     paper = configs.load(CONFIGS / "zoo" / f"{name}.toml")
-    with (CONFIGS / "standard.toml").open("rb") as file:
-        standard = tomllib.load(file)
+    standard = configs.read_toml(CONFIGS / "standard.toml")
     table = {key: standard[key] for key in ("corpora", "augmentation", "recipe")}
     table["recipe"] = {**table["recipe"], "compute": "bfloat16"}
     ours = configs.parse({**paper.to_dict(), **table, "name": f"{name}-ours"})
