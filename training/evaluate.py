@@ -89,29 +89,25 @@ def evaluate(
         os.environ.setdefault(name, "1")
     # Once, before the processes.
     stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
-    for step in (_train_alone, _score_alone):
-        arguments = [(config, data, out, seed, fold, skip_bad) for seed, fold in tasks]
-        _each_alone(step, arguments, tasks, jobs)
+    for verb, work in (("train", train_fold), ("score", _calibrate_and_score)):
+        _each_alone(verb, work, (config, data, out, skip_bad), tasks, jobs)
     if set(wanted) == set(protocol.test_speakers):
         publish(config, out, seeds, wanted, results)
 
 
 def _each_alone(
-    step: Callable[..., None],
-    arguments: Sequence[tuple[Any, ...]],
+    verb: str,
+    work: Callable[..., None],
+    given: tuple[Config, pathlib.Path, pathlib.Path, bool],
     tasks: Sequence[tuple[int, int]],
     jobs: int,
 ) -> None:
-    """Do a step for every seed and fold, each in a process of its own."""
-    verb = step.__name__.split("_")[1]
+    """Do a piece of work for every seed and fold, each in a process of its own."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
         jobs, mp_context=context, max_tasks_per_child=1
     ) as pool:
-        pending = {
-            pool.submit(step, *given): task
-            for given, task in zip(arguments, tasks, strict=True)
-        }
+        pending = {pool.submit(_alone, work, *given, *task): task for task in tasks}
         try:
             started = time.monotonic()
             for number, done in enumerate(concurrent.futures.as_completed(pending), 1):
@@ -178,37 +174,20 @@ def check_published(config: Config, results: pathlib.Path) -> None:
         )
 
 
-def _train_alone(
+def _alone(
+    work: Callable[..., None],
     config: Config,
     data: pathlib.Path,
     out: pathlib.Path,
+    skip_bad: bool,
     seed: int,
     fold: int,
-    skip_bad: bool,
 ) -> None:
     from training.keras import limit_threads
 
     limit_threads(1)
     features = stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
-    train_fold(config, features, data, out, seed=seed, fold=fold)
-
-
-def _score_alone(
-    config: Config,
-    data: pathlib.Path,
-    out: pathlib.Path,
-    seed: int,
-    fold: int,
-    skip_bad: bool,
-) -> None:
-    from training.keras import limit_threads
-
-    limit_threads(1)
-    features = stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
-    others = protocols.load(config.protocol, features.clips).folds_of_others(fold)
-    run = runs.load(fold_folder(out, seed, fold))
-    runs.with_temperature(run, temperature(out, seed, others))
-    convert_and_score(config, features, data, out, seed=seed, fold=fold)
+    work(config, features, data, out, seed=seed, fold=fold)
 
 
 def fold_folder(out: pathlib.Path, seed: int, fold: int) -> pathlib.Path:
@@ -266,6 +245,21 @@ def temperature(out: pathlib.Path, seed: int, others: Sequence[int]) -> float:
         for name in ("logits", "windows", "truth")
     ]
     return confidence.fit_temperature(*joined)
+
+
+def _calibrate_and_score(
+    config: Config,
+    features: FeatureSet,
+    data: pathlib.Path,
+    out: pathlib.Path,
+    *,
+    seed: int,
+    fold: int,
+) -> None:
+    others = protocols.load(config.protocol, features.clips).folds_of_others(fold)
+    run = runs.load(fold_folder(out, seed, fold))
+    runs.with_temperature(run, temperature(out, seed, others))
+    convert_and_score(config, features, data, out, seed=seed, fold=fold)
 
 
 def convert_and_score(
