@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -17,20 +18,27 @@ import time
 from benchmarks import machine, process, report, strangers
 from edge_ser import bundle
 from edge_ser.errors import EdgeSerError
+from training import report as training_report
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--data",
+        type=pathlib.Path,
+        default=os.environ.get("EDGE_SER_DATA"),
+        metavar="DIR",
+        help="the corpora (EDGE_SER_DATA); without them accuracy is left out",
+    )
     parser.add_argument(
         "--bundles",
         nargs="+",
         type=pathlib.Path,
-        required=True,
+        default=[training_report.RESULTS / "standard"],
         metavar="BUNDLE",
         help="fold bundles (fold-K in name or folder) of every variant to compare, or "
-        "folders that hold them",
+        "folders that hold them (those of training/results/standard)",
     )
     parser.add_argument("--nano", metavar="BUNDLE", help="our smaller model, if any")
     amount = parser.add_mutually_exclusive_group()
@@ -129,6 +137,9 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     arguments.out.mkdir(parents=True, exist_ok=True)
     failed = []
+    if arguments.data is None:
+        parts = {name: words for name, words in parts.items() if "--data" not in words}
+        print("without --data DIR or EDGE_SER_DATA: costs alone, no accuracy")
     for name, options in parts.items():
         if (arguments.only and name not in arguments.only) or name in arguments.skip:
             continue

@@ -83,3 +83,21 @@ def test_a_part_that_fails_leaves_the_others(tmp_path, capsys):
     assert not (tmp_path / "robustness.json").exists()
     assert command_line.main([*arguments[:-2], "sunshine"]) == 2
     assert "no part 'sunshine'" in capsys.readouterr().err
+
+
+def test_without_corpora_costs_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("EDGE_SER_DATA", raising=False)
+    arguments = ["all", "--out", str(tmp_path), "--only", "robustness", "estimate"]
+    assert command_line.main(arguments) == 0
+    assert "costs alone, no accuracy" in capsys.readouterr().out
+    written = {file.name for file in tmp_path.iterdir()}
+    assert written == {f"report.{kind}" for kind in ("html", "md", "json")} | {
+        "estimate.json"
+    }
+
+
+def test_a_folder_without_bundles_is_refused(tmp_path, capsys):
+    arguments = ["all", "--out", str(tmp_path / "out"), "--bundles", str(tmp_path)]
+    assert command_line.main(arguments) != 0
+    assert "holds no bundle" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
