@@ -387,13 +387,14 @@ def markdown(report: dict[str, Any]) -> str:
         machine.headline(report["machine"]),
         "",
         f"A decision every {report['hop_s']:g} s over {report['window_s']:g} s of "
-        f"audio, one thread, {_RUNTIME}; medians of processor time, p95 of wall time. "
+        f"audio, one thread, {_RUNTIME}. Milliseconds: median of processor time / "
+        "95th percentile of wall time; a second of audio by the former. "
         "Weights of the peers are random: cost does not depend on them. UA: the float "
         f"model of the zoo's row under the folds of {report['protocol']}; of "
         "`standard`, the int8 file that ships.",
         "",
-        "| model | arithmetic | features | M MACs | kB | features p50 / p95 "
-        "| inference p50 / p95 | a second of audio | peak RSS | UA |",
+        "| model | arithmetic | features by | M MACs | kB | features | inference "
+        "| second of audio | RSS | UA |",
         "| --- " * 10 + "|",
     ]
     for row in report["rows"]:
@@ -404,13 +405,13 @@ def markdown(report: dict[str, Any]) -> str:
             ua, low, high = (100 * x for x in row["ua"])
             score = f"{ua:.1f} [{low:.1f}, {high:.1f}]"
         parts = [
-            f"{row[f'{part}_ms']:.2f} / {row[f'{part}_p95_ms']:.2f} ms"
+            f"{row[f'{part}_ms']:.2f} / {row[f'{part}_p95_ms']:.1f}"
             for part in ("features", "inference")
         ]
         lines.append(
             f"| {row['name']} | {row['arithmetic']} | {row['features']} | {macs} "
             f"| {size} | {parts[0]} | {parts[1]} "
-            f"| {row['ms_a_second_of_audio']:.2f} ms | {row['peak_rss_mib']:.0f} MiB "
+            f"| {row['ms_a_second_of_audio']:.2f} | {row['peak_rss_mib']:.0f} MiB "
             f"| {score} |"
         )
     if report["ratios"]:

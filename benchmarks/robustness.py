@@ -309,8 +309,6 @@ def markdown(report: dict[str, Any]) -> str:
     ]
     gaps = []
     for name, figures in variants.items():
-        clean = _interval(figures["clean_ua"])
-        lines.append(f"| {name} | all | {figures['clips']} | {clean} | | |")
         for groups in figures["groups"].values():
             for group, row in groups.items():
                 if group != "difference":
