@@ -86,12 +86,12 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
             *data,
             *amount("--clips 24 --seconds 0.2", "--seconds 1"),
         ],
-        "robustness": [*bundles, *data, *amount("--clips 8", "--clips 24")],
+        "robustness": [*bundles, *data, *amount("--clips 8", "--clips 20")],
         "peers": [
             *nano,
             *amount(
                 "--rounds 1 --seconds 0.1 --only light-sernet",
-                "--rounds 3 --seconds 0.3",
+                "--rounds 3 --seconds 0.2",
                 "--rounds 9 --seconds 0.5",
             ),
         ],
@@ -104,9 +104,11 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
             *data,
             *amount("--hours 0.1 --clips 4", "--hours 0.5 --clips 24"),
         ],
-        "features": amount("--rounds 1 --budget 0.1", "--rounds 2 --budget 0.3"),
+        "features": amount(
+            "--rounds 1 --budget 0.1", "--rounds 1 --budget 0.5", "--rounds 5"
+        ),
         "startup": amount("--rounds 3", "--rounds 9"),
-        "listener-cost": amount("--seconds 10", "--seconds 30", "--seconds 60"),
+        "listener-cost": amount("--seconds 10", "--seconds 20", "--seconds 60"),
         "instructions": [],
         "estimate": [],
     }

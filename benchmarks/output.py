@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import shlex
 import sys
@@ -20,8 +21,7 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
 def command(data: pathlib.Path | None = None) -> str:
     """The command line, to be typed again, without ``--json``.
 
-    DIR stands for the corpora's folder, and other absolute paths lose what is before
-    their name: that is this machine's.
+    DIR stands for the corpora's folder; other absolute paths are told from here.
     """
     words = []
     rest = iter(sys.argv[1:])
@@ -31,8 +31,7 @@ def command(data: pathlib.Path | None = None) -> str:
         elif data is not None and word == str(data):
             words.append("DIR")
         else:
-            path = pathlib.PurePath(word)
-            words.append(path.name if path.is_absolute() else word)
+            words.append(os.path.relpath(word) if os.path.isabs(word) else word)
     return shlex.join(["python", "-m", "benchmarks", *words])
 
 
