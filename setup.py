@@ -27,6 +27,7 @@ TRAIN = [
     "pyarrow<20",
     "librosa==0.11.0",  # moves pitch, draws chroma
     "optuna>=4,<5",  # searches hyper-parameters
+    "threadpoolctl>=3",  # keeps numpy's idle threads from taking processors
     "scikit-learn>=1.4",  # tells what the recording chain gives away; the baselines
     "hmmlearn>=0.3.3",  # the baselines', as the next two
     "opensmile>=2.5",

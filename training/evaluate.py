@@ -82,11 +82,6 @@ def evaluate(
     wanted = tuple(folds) if folds else tuple(protocol.test_speakers)
     _check_request(config, protocol, out, seeds, wanted, results)
     tasks = [(seed, fold) for seed in seeds for fold in wanted]
-    # Read when a process starts. Further threads of these libraries have nothing to do,
-    # and wait by yielding: where processors are shared that took as much of them as the
-    # training itself.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
     # Once, before the processes.
     stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
     for verb, work in (("train", train_fold), ("score", _calibrate_and_score)):

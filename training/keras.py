@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf
 import tf_keras
+import threadpoolctl
 from tf_keras.src import backend
 
 __all__ = ["computing_in", "limit_threads", "reseed", "set_seed", "tf", "tf_keras"]
@@ -22,7 +23,12 @@ tf_keras.backend.experimental.enable_tf_random_generator()
 
 
 def limit_threads(threads: int) -> None:
-    """Compute with this many threads; call before the first operation."""
+    """Compute with this many threads; call before the first operation.
+
+    numpy's matrix products, too: further threads of theirs have next to nothing to do
+    and wait by yielding, which took as much of shared processors as the training did.
+    """
+    threadpoolctl.threadpool_limits(threads)
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(1)
 
