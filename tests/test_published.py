@@ -59,6 +59,15 @@ def test_what_a_leak_is_worth_is_recomputed(report, name):
         assert row["speaker"] in strangers["test_speakers"][row["fold"]]
 
 
+def test_the_ablation_is_recomputed_from_its_trials():
+    from training import ablation_results
+
+    table = ablation_results.markdown(
+        ablation_results.read(STANDARD.parent / "ablation")
+    )
+    assert table in (STANDARD.parent / "ablation.md").read_text()
+
+
 def test_int8_keeps_its_promises(report, rows):
     table = {row["variant"]: row for row in report.figures_table(rows, "ravdess")}
     assert table["int8-pruned"]["ua"] >= 0.60  # the variant that ships
