@@ -238,8 +238,8 @@ def in_short(parts: _Report) -> str:
     if lines and busiest is not None and busiest["load"] > busiest["cores"]:
         lines.append(
             f"The machine was busy with other work (load {busiest['load']:g} on "
-            f"{busiest['cores']} cores): times and memory are the most that these "
-            "parts take; ratios of one run and accuracy hold"
+            f"{busiest['cores']} cores): times are longer than they need be; "
+            "memory, accuracy and the ratios within one part hold"
         )
     return "\n".join(f"- {line}" for line in lines)
 

@@ -10,6 +10,9 @@ import subprocess
 
 import pytest
 
+pytest.importorskip("matplotlib")
+pytest.importorskip("markdown")
+
 from benchmarks import report, window
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -3,6 +3,9 @@ import json
 
 import pytest
 
+pytest.importorskip("matplotlib")
+pytest.importorskip("markdown")
+
 from benchmarks import __main__ as command_line
 from benchmarks import report
 from tiny_model import TINY_MODEL
