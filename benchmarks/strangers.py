@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 import re
 from collections.abc import Iterable
@@ -52,6 +53,7 @@ def fold_bundles(
         corpus = protocols.load(protocol_name).corpus
         clips = find_clips(data / corpus, [corpus])
     protocol = protocols.load(protocol_name, clips)
+    clips = _once(clips)
     found: dict[str, list[FoldBundle]] = {}
     for path in expanded(paths):
         fold = fold_of(path)
@@ -66,6 +68,14 @@ def fold_bundles(
     # What the others are compared with comes first.
     names = sorted(found, key=lambda name: (name != REFERENCE, name))
     return {name: found[name] for name in names}
+
+
+def _once(clips: Iterable[Clip]) -> list[Clip]:
+    """The clips without recordings that are there under two names, as in training."""
+    first: dict[bytes, Clip] = {}
+    for clip in clips:
+        first.setdefault(hashlib.sha256(clip.path.read_bytes()).digest(), clip)
+    return list(first.values())
 
 
 def expanded(paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:

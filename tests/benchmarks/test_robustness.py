@@ -118,7 +118,10 @@ def test_a_report_of_strangers(corpora_folder, tmp_path, capsys):
 
 def test_folders_stand_for_the_bundles_in_them(corpora_folder, tmp_path):
     found = fold_bundles([FOLD_1.parent], corpora_folder, "ravdess")
-    assert [each.fold for each in found["int8-pruned"]] == [1, 2, 3, 4, 5, 6]
+    folds = found["int8-pruned"]
+    assert [each.fold for each in folds] == [1, 2, 3, 4, 5, 6]
+    # RAVDESS holds one recording under two names.
+    assert sum(len(each.clips) for each in folds) == 1439
     with pytest.raises(ProtocolError, match="holds no bundle"):
         fold_bundles([tmp_path], corpora_folder, "ravdess")
 
