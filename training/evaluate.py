@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -18,7 +17,7 @@ import numpy as np
 from conversion.variants import SHIPPED
 from edge_ser.classifier import Classifier
 from edge_ser.features import FeatureSpec
-from training import confidence, ledger, report, runs, stages
+from training import confidence, ledger, report, runs, stages, workers
 from training import protocol as protocols
 from training.batches import label_indices
 from training.config import Config
@@ -98,10 +97,7 @@ def _each_alone(
     jobs: int,
 ) -> None:
     """Do a piece of work for every seed and fold, each in a process of its own."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        jobs, mp_context=context, max_tasks_per_child=1
-    ) as pool:
+    with workers.pool(jobs) as pool:
         pending = {pool.submit(_alone, work, *given, *task): task for task in tasks}
         try:
             started = time.monotonic()
@@ -178,9 +174,6 @@ def _alone(
     seed: int,
     fold: int,
 ) -> None:
-    from training.keras import limit_threads
-
-    limit_threads(1)
     features = stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
     work(config, features, data, out, seed=seed, fold=fold)
 

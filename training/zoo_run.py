@@ -9,7 +9,6 @@ import concurrent.futures
 import csv
 import dataclasses
 import json
-import multiprocessing
 import pathlib
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from conversion.macs import macs
 from conversion.tflite import convert
 from edge_ser import bundle
 from training import config as configs
-from training import evaluate, plots, report, runs, stages, zoo, zoo_results
+from training import evaluate, plots, report, runs, stages, workers, zoo, zoo_results
 from training import protocol as protocols
 from training.baselines.run import BASELINES
 from training.baselines.run import evaluate as evaluate_baseline
@@ -217,7 +216,7 @@ def _network(
     stages.load_features(config, data, out / "cache")  # once, before the processes
     variants = _VARIANTS if row["converts"] == "full int8" else ()
     tasks = [(seed, fold) for seed in seeds for fold in protocol.test_speakers]
-    with _pool(jobs) as pool:
+    with workers.pool(jobs) as pool:
         pending = [
             pool.submit(
                 _fold, config, data, out / "cache", runs_folder, *task, variants
@@ -265,7 +264,7 @@ def trial(
         longer = _with_epochs(config, config.recipe.epochs * 2**doubling)
         run_folder = folder / f"{config.name}-{longer.recipe.epochs}"
         if not (run_folder / "run.json").exists():
-            with _pool(1) as pool:
+            with workers.pool(1) as pool:
                 pool.submit(_trial, longer, data, out / "cache", run_folder).result()
         made = runs.load(run_folder)
         if made.config != longer:
@@ -325,20 +324,9 @@ def _kept(file: pathlib.Path, make: Any) -> dict[str, Any]:
     return values
 
 
-def _pool(jobs: int) -> concurrent.futures.ProcessPoolExecutor:
-    # A process a training: TensorFlow gives back no memory.
-    context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(
-        jobs, mp_context=context, max_tasks_per_child=1
-    )
-
-
 def _trial(
     config: Config, data: pathlib.Path, cache: pathlib.Path, folder: pathlib.Path
 ) -> None:
-    from training.keras import limit_threads
-
-    limit_threads(1)
     stages.train_run(
         config,
         stages.load_features(config, data, cache),
@@ -359,9 +347,6 @@ def _fold(
     fold: int,
     variants: Sequence[str],
 ) -> tuple[int, int]:
-    from training.keras import limit_threads
-
-    limit_threads(1)
     features = stages.load_features(config, data, cache)
     folder = evaluate.fold_folder(out, seed, fold)
     started = time.process_time()
