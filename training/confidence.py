@@ -56,7 +56,6 @@ def figures(probabilities: npt.NDArray[Any], truth: Integers) -> dict[str, float
         "ece": expected_calibration_error(sure, predicted == truth),
         "ua": unweighted_average_recall(truth, predicted),
         "ua_of_surest": unweighted_average_recall(truth[kept], predicted[kept]),
-        "least_confidence": float(np.quantile(sure, 1 - COVERAGE)),
     }
 
 

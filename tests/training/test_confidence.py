@@ -35,8 +35,6 @@ def test_the_surest_answers_are_the_better_ones():
     logits, _, truth = clips(1.0)
     told = confidence.figures(softmax(logits), truth)
     assert told["ua_of_surest"] > told["ua"] + 0.05
-    sure = softmax(logits).max(1)
-    assert (sure >= told["least_confidence"]).mean() == pytest.approx(0.8, abs=0.001)
 
 
 def test_the_table_speaks_of_saved_predictions():
