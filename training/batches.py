@@ -22,6 +22,15 @@ def label_indices(
     return np.array([labels.index(clip.emotion) for clip in features.clips], np.int64)
 
 
+def _turns(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """How many equal keys stand before each."""
+    grouped = np.argsort(keys, kind="stable")
+    starts = np.searchsorted(keys[grouped], keys[grouped])
+    turns = np.empty_like(grouped)
+    turns[grouped] = np.arange(len(keys)) - starts
+    return turns
+
+
 class Batches:
     """Endless epochs of augmented batches with soft, class-weighted targets.
 
@@ -47,13 +56,20 @@ class Batches:
         self.first_epoch = first_epoch
         self.labels = label_indices(features, config.labels)
         recipe = config.recipe
-        count = np.bincount(self.labels, minlength=len(config.labels))
+        speakers = [clip.speaker_key for clip in features.clips]
+        self.speakers = np.unique(speakers, return_inverse=True)[1]
+        of_speaker = np.bincount(self.speakers)
+        most = recipe.clips_per_speaker or of_speaker.max()
+        self.shown = np.minimum(of_speaker, most)
+        often = (self.shown / of_speaker)[self.speakers]
+        count = np.bincount(self.labels, often, len(config.labels))
         power = 0.0 if recipe.balanced_sampling else recipe.class_weight_power
         weights = np.maximum(count, 1.0) ** -power
         weights[count == 0] = 0
         self.class_weights = weights / (weights @ count / count.sum())
-        self.size = min(recipe.batch_size, len(self.labels))
-        self.per_epoch = len(self.labels) // self.size
+        per_epoch = int(self.shown.sum())
+        self.size = min(recipe.batch_size, per_epoch)
+        self.per_epoch = per_epoch // self.size
         truth = np.eye(len(config.labels))[self.labels]
         truth = truth * (1 - recipe.label_smoothing)
         truth += recipe.label_smoothing / len(config.labels)
@@ -62,10 +78,12 @@ class Batches:
         self.targets = np.concatenate(parts, 1).astype(np.float32)
 
     def _order(self) -> npt.NDArray[np.int64]:
-        """The clips of an epoch: each once, or each label equally often."""
+        """The clips of an epoch: each once, or what the recipe asks for."""
         random = self.sampler.random
         if not self.config.recipe.balanced_sampling:
-            return random.permutation(len(self.labels))
+            order = random.permutation(len(self.labels))
+            turn = _turns(self.speakers[order])
+            return order[turn < self.shown[self.speakers[order]]]
         present = np.unique(self.labels)
         each = -(-len(self.labels) // len(present))
         drawn = []

@@ -44,6 +44,9 @@ class Recipe:
     """A run folder whose weights the training begins with, as far as they fit."""
     balanced_sampling: bool = False
     """Each label is drawn equally often in an epoch; class weights are then 1."""
+    clips_per_speaker: int = 0
+    """At most so many clips of a speaker in an epoch, others in the next; 0: all. So a
+    corpus of few speakers and many clips does not outweigh those of many speakers."""
     focal_gamma: float = 0.0
     """Of the focal loss; 0 is cross-entropy."""
     validation_every: int = 5
@@ -71,6 +74,7 @@ class Recipe:
             _require(name, getattr(self, name), 1e-9, 10)
         for name in (
             "warmup_epochs",
+            "clips_per_speaker",
             "weight_decay",
             "class_weight_power",
             "focal_gamma",
@@ -79,6 +83,11 @@ class Recipe:
             _require(name, getattr(self, name), 0, 1e6)
         for name in ("label_smoothing", "average_momentum", "prune_sparsity"):
             _require(name, getattr(self, name), 0, 0.9999)
+        if self.balanced_sampling and self.clips_per_speaker:
+            raise ConfigError(
+                "balanced_sampling and clips_per_speaker both decide what an epoch "
+                "holds; valid: one of them"
+            )
         if self.compute not in ("float32", "bfloat16"):
             raise ConfigError(f"compute is {self.compute!r}; valid: float32, bfloat16")
         if self.schedule not in SCHEDULES:

@@ -48,6 +48,31 @@ def test_balanced_sampling_draws_labels_equally_often(made_up):
     assert np.bincount(order[batches.labels[order] == 1]).max() <= 3
 
 
+def test_a_talkative_speaker_is_heard_no_more_often_than_others(made_up):
+    keys = np.array([clip.speaker_key for clip in made_up.clips])
+    first, *others = sorted(set(keys))
+    few = [i for i, key in enumerate(keys) if key == first]
+    few += [i for key in others for i in np.flatnonzero(keys == key)[:2]]
+    uneven = made_up.subset(few)
+    config = made_up_config(recipe={"clips_per_speaker": 3, "batch_size": 3})
+    batches = Batches(uneven, config, 0)
+    drawn = {key: set() for key in {first, *others}}
+    for _ in range(20):
+        order = batches._order()
+        assert len(order) == 3 + 2 * len(others) == len(set(order))
+        heard = [uneven.clips[i].speaker_key for i in order]
+        assert heard.count(first) == 3
+        for i in order:
+            drawn[uneven.clips[i].speaker_key].add(i)
+    assert len(drawn[first]) == (keys == first).sum() > 3  # all, in their turn
+    assert batches.per_epoch == (3 + 2 * len(others)) // 3
+
+
+def test_two_ways_to_fill_an_epoch_are_refused(made_up):
+    with pytest.raises(ConfigError, match="valid: one of them"):
+        made_up_config(recipe={"clips_per_speaker": 3, "balanced_sampling": True})
+
+
 def test_an_epoch_follows_from_its_number_alone(made_up):
     config = made_up_config()
     whole = iter(Batches(made_up, config, 5))
