@@ -180,7 +180,7 @@ def test_folders_of_ones_own(tmp_path):
     assert all(clip.speaker_known for clip in clips)
     with pytest.raises(CorpusError, match=r"no word for the label 'yelling'.*--label"):
         find_clips(tmp_path, ["folders:mine"])
-    touch(tmp_path / "plain", "sad/1.wav", "happy/2.wav")
+    touch(tmp_path / "plain", "sad/1.wav", "happy/2.wav", "happy/._2.wav")
     unknown = find_clips(tmp_path / "plain", ["folders"])
     assert not any(clip.speaker_known for clip in unknown)
     assert len({clip.speaker_key for clip in unknown}) == 2
@@ -207,6 +207,17 @@ def test_a_table_of_ones_own(tmp_path):
     assert not second.speaker_known
 
 
+def test_a_table_may_name_files_anywhere(tmp_path):
+    touch(tmp_path, "audio/1.wav", "audio/2.wav")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/mine.csv").write_text(
+        f"path,label\n../audio/1.wav,sad\n{tmp_path / 'audio/2.wav'},joy\n"
+    )
+    clips = find_clips(tmp_path, ["table:tables/mine.csv"])
+    assert [clip.name for clip in clips] == ["../audio/1", "../audio/2"]
+    assert all(clip.path.exists() for clip in clips)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -228,27 +239,41 @@ def test_tables_that_do_not_fit(tmp_path, text, message):
         find_clips(tmp_path, ["table:t.csv"])
 
 
-def test_an_audformat_database(tmp_path):
+# The names of speakers are numbers in some databases.
+@pytest.mark.parametrize("speakers", [("a", "b"), (3, 8)])
+def test_an_audformat_database(tmp_path, speakers):
     audformat = pytest.importorskip("audformat", reason="pip install audformat")
-    touch(tmp_path, "audio/1.wav", "audio/2.wav")
+    touch(tmp_path, "audio/1.wav", "audio/2.wav", "audio/3.wav")
     database = audformat.Database("mine")
     database.schemes["emotion"] = audformat.Scheme(labels=["anger", "happiness"])
-    database.schemes["speaker"] = audformat.Scheme(
-        labels={"a": {"gender": "female"}, "b": {"gender": "male"}}
-    )
-    index = audformat.filewise_index(["audio/1.wav", "audio/2.wav"])
+    told = zip(speakers, ({"gender": "female"}, {"gender": "male"}), strict=True)
+    database.schemes["speaker"] = audformat.Scheme(labels=dict(told))
+    index = audformat.filewise_index([f"audio/{n}.wav" for n in (1, 2, 3)])
     database["emotion"] = audformat.Table(index)
     database["emotion"]["emotion"] = audformat.Column(scheme_id="emotion")
-    database["emotion"]["emotion"].set(["anger", "happiness"])
-    database["files"] = audformat.Table(index)
+    database["emotion"]["emotion"].set(["anger", "happiness", None])
+    database["files"] = audformat.Table(index[:2])
     database["files"]["speaker"] = audformat.Column(scheme_id="speaker")
-    database["files"]["speaker"].set(["a", "b"])
+    database["files"]["speaker"].set(list(speakers))
+    pauses = audformat.segmented_index(["audio/1.wav"], [0], [0.1])
+    database["pauses"] = audformat.Table(pauses)
     database.save(str(tmp_path))
     clips = find_clips(tmp_path, ["audformat"])
     assert [(c.name, c.emotion, c.speaker, c.gender) for c in clips] == [
-        ("audio/1", "angry", "a", "female"),
-        ("audio/2", "happy", "b", "male"),
+        ("audio/1", "angry", str(speakers[0]), "female"),
+        ("audio/2", "happy", str(speakers[1]), "male"),
     ]
+    database["pauses"]["emotion"] = audformat.Column(scheme_id="emotion")
+    database.save(str(tmp_path))
+    with pytest.raises(CorpusError, match="table pauses is of segments"):
+        find_clips(tmp_path, ["audformat"])
+    for file in tmp_path.glob("db.emotion.*"):
+        file.unlink()
+    with pytest.raises(CorpusError, match="not readable as audformat: No file"):
+        find_clips(tmp_path, ["audformat"])
+    (tmp_path / "db.yaml").write_text("name: [\n")
+    with pytest.raises(CorpusError, match="not readable as audformat: while"):
+        find_clips(tmp_path, ["audformat"])
     (tmp_path / "db.yaml").unlink()
     with pytest.raises(CorpusError, match="no audformat database"):
         find_clips(tmp_path, ["audformat"])

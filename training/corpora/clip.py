@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 
+UNKNOWN = "unknown:"
+"""Begins the code of a speaker whom the corpus does not tell."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clip:
@@ -33,7 +36,7 @@ class Clip:
     @property
     def speaker_known(self) -> bool:
         """Whether the corpus says who speaks; else each clip stands for itself."""
-        return not self.speaker.startswith("unknown:")
+        return not self.speaker.startswith(UNKNOWN)
 
     @property
     def speaker_key(self) -> str:

@@ -6,12 +6,14 @@ In a config's `corpora` they are ``folders:PATH``, ``table:FILE.csv`` and
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import os
 import pathlib
 import re
 from collections.abc import Iterator, Mapping
 
-from training.corpora.clip import Clip
+from training.corpora.clip import UNKNOWN, Clip
 from training.errors import CorpusError
 from training.labels import VOCABULARY, mapped
 
@@ -19,6 +21,9 @@ LICENCE = "set by the owner of the recordings"
 KINDS = ("folders", "table", "audformat")
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 _TABLE_COLUMNS = ("path", "label")
+_COLUMNS = {"emotion", "speaker", "gender", "language"}
+"""Of audformat tables; and what the scheme of their speakers may tell:"""
+_OF_SPEAKERS = {"gender": "gender", "sex": "gender", "language": "language"}
 
 
 def is_own(corpus: str) -> bool:
@@ -60,12 +65,14 @@ def find(root: pathlib.Path, corpus: str, labels: Mapping[str, str]) -> list[Cli
                 f'{{ "{label}" = "..." }}, on the command line --label {label}=...'
             ) from error
         base = place if place.is_dir() else place.parent
-        known_as = path.relative_to(base).with_suffix("").as_posix()
+        # A table may name files anywhere.
+        below = os.path.relpath(path, base)
+        known_as = pathlib.PurePath(below).with_suffix("").as_posix()
         speaker = told.get("speaker", "").strip()
         clip = Clip(
             path=path,
             corpus=name,
-            speaker=speaker or f"unknown:{known_as}",
+            speaker=speaker or UNKNOWN + known_as,
             gender=told.get("gender", ""),
             emotion=emotion,
             sentence=told.get("sentence", "") or known_as,
@@ -86,7 +93,8 @@ Told = tuple[pathlib.Path, str, dict[str, str]]
 def _folders(root: pathlib.Path) -> Iterator[Told]:
     """``label/clip.wav``, or ``label/speaker/clip.wav`` where speakers are known."""
     for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        hidden = path.name.startswith(".")  # what other systems leave beside a file
+        if hidden or path.suffix.lower() not in SUFFIXES or not path.is_file():
             continue
         parts = path.relative_to(root).parts
         if len(parts) not in (2, 3):
@@ -128,37 +136,36 @@ def _audformat(root: pathlib.Path) -> Iterator[Told]:
         raise CorpusError("audformat databases need: pip install audformat") from error
     if not (root / "db.yaml").exists():
         raise CorpusError(f"{root} holds no audformat database (no db.yaml)")
-    database = audformat.Database.load(str(root))
+    try:
+        database = audformat.Database.load(str(root), load_data=True)
+    except Exception as error:  # of YAML, of pandas, of its own
+        why = " ".join(str(error).split())
+        raise CorpusError(f"{root}: not readable as audformat: {why}") from error
     told: dict[str, dict[str, str]] = {}
-    for table in database.tables.values():
+
+    def take(name: str, values: Mapping[str, object]) -> None:
+        for path, value in values.items():
+            if value == value and value is not None:  # NaN: not told
+                told.setdefault(path, {})[name] = str(value)
+
+    for name, table in database.tables.items():
+        columns = _COLUMNS & set(table.columns)
         if not table.is_filewise:
-            raise CorpusError(
-                f"{root}: table {table} is of segments; valid: tables of whole files"
-            )
-        for column in ("emotion", "speaker", "gender", "language"):
-            if column in table.columns:
-                for path, value in table[column].get().items():
-                    if isinstance(value, str):
-                        told.setdefault(path, {})[column] = value
-        if "speaker" in table.columns:
-            _of_speakers(database, table, told)
+            if "emotion" in columns:
+                raise CorpusError(
+                    f"{root}: table {name} is of segments; valid: emotions of whole "
+                    "files"
+                )
+            continue
+        for column in sorted(columns):
+            take(column, table[column].get().astype(object))
+        if "speaker" in columns:
+            for attribute, meaning in _OF_SPEAKERS.items():
+                with contextlib.suppress(ValueError, KeyError):  # the scheme is silent
+                    values = table["speaker"].get(map=attribute)
+                    take(meaning, values.astype(object))
+    if not any("emotion" in columns for columns in told.values()):
+        raise CorpusError(f"{root}: no table has a column emotion")
     for path, columns in sorted(told.items()):
         if "emotion" in columns:
             yield root / path, columns["emotion"], columns
-    if not any("emotion" in columns for columns in told.values()):
-        raise CorpusError(f"{root}: no table has a column emotion")
-
-
-def _of_speakers(
-    database: object, table: object, told: dict[str, dict[str, str]]
-) -> None:
-    """What the speakers' scheme says of each: gender and language."""
-    for attribute in ("gender", "sex", "language"):
-        try:
-            values = table["speaker"].get(map=attribute)  # type: ignore[index]
-        except (ValueError, KeyError):
-            continue  # the scheme does not tell
-        name = "gender" if attribute == "sex" else attribute
-        for path, value in values.items():
-            if isinstance(value, str):
-                told.setdefault(path, {})[name] = value
