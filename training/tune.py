@@ -18,7 +18,7 @@ from typing import Any
 import optuna
 
 from edge_ser.errors import ConfigError
-from training import stages
+from training import runs, stages
 from training.comparison import histories
 from training.config import Config, read_toml, with_values
 from training.dataset import FeatureSet
@@ -118,9 +118,11 @@ def tune(
         )
     out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    clips = [runs.clip_key(clip) for clip in features.clips]
+    asked = _hash(config.digest, space, sorted(validation_speakers), fold, seed, clips)
     study = optuna.create_study(
         storage=f"sqlite:///{(out / 'study.db').resolve()}",
-        study_name=_study_name(config, space, validation_speakers, fold, seed),
+        study_name=f"{config.name}-{asked}",
         sampler=_sampler(method, space, seed),
         direction="maximize",
         load_if_exists=True,
@@ -129,7 +131,7 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         chosen = with_values(config, {d.key: d.suggest(trial) for d in space})
-        folder = out / f"trial-{chosen.digest}"
+        folder = out / f"trial-{asked}-{chosen.digest}"
         if not (folder / "run.json").exists():
             stages.train_run(
                 chosen,
@@ -142,34 +144,38 @@ def tune(
             )
         ((_, history),) = histories(folder)
         kept = next(row for row in reversed(history) if row.get("kept"))
-        trial.set_user_attr("folder", folder.name)
         ua = kept["validation_ua"]
         print(f"trial {trial.number}: {100 * ua:.1f} UA, {trial.params}", flush=True)
         return ua
 
-    done = [t for t in study.trials if t.state.is_finished() and t.value is not None]
-    left = trials - len(done)
+    done = sum(trial.value is not None for trial in study.trials)
     if method == "grid":
-        cells = math.prod(len(dimension.choices) for dimension in space)
-        left = min(left, cells - len(done))
-    if left > 0:
-        study.optimize(objective, n_trials=left)
+        trials = min(trials, math.prod(len(d.choices) for d in space))
+    for number in range(done, trials):
+        study.sampler = _sampler(method, space, seed, number)
+        study.optimize(objective, n_trials=1)
     best = with_values(config, study.best_params)
     (out / "best.json").write_text(json.dumps(best.to_dict(), indent=1) + "\n")
     return _table(study)
 
 
-def _study_name(config: Config, *what: Any) -> str:
-    """Only the same search goes on from what another left."""
-    text = json.dumps([config.digest, repr(what)])
-    return f"{config.name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+def _hash(*asked: Any) -> str:
+    """Of a search: only the same one goes on from what another left."""
+    return hashlib.sha256(repr(asked).encode()).hexdigest()[:12]
 
 
-def _sampler(method: str, space: Sequence[Dimension], seed: int) -> Any:
+def _sampler(
+    method: str, space: Sequence[Dimension], seed: int, number: int = 0
+) -> Any:
+    """Draws the settings of the trial of a number.
+
+    Each from a seed of its own: a study that goes on must not draw the same again.
+    """
+    drawn = (seed * 7919 + number) % 2**32
     if method == "random":
-        return optuna.samplers.RandomSampler(seed=seed)
+        return optuna.samplers.RandomSampler(seed=drawn)
     if method == "optuna":
-        return optuna.samplers.TPESampler(seed=seed)
+        return optuna.samplers.TPESampler(seed=drawn)
     if method != "grid":
         raise ConfigError(f"method is {method!r}; valid: {', '.join(METHODS)}")
     ranges = [dimension.key for dimension in space if not dimension.choices]

@@ -58,6 +58,31 @@ def test_an_interrupted_study_goes_on(made_up, tmp_path, monkeypatch):
     assert len(trained) == 3
 
 
+def test_a_study_that_goes_on_draws_anew(made_up, tmp_path):
+    config = made_up_config(recipe={"epochs": 1})
+    ranged = space(tmp_path, '"recipe.learning_rate" = { low = 1e-3, high = 1e-2 }')
+
+    def search(trials, validation=VALIDATION):
+        told = tune.tune(
+            config,
+            ranged,
+            made_up,
+            tmp_path,
+            tmp_path / "study",
+            method="random",
+            trials=trials,
+            validation_speakers=validation,
+        )
+        return {line.split("|")[2] for line in told.splitlines()[2:]}
+
+    one = search(1)
+    assert one < search(2)
+    assert len(search(2)) == 2
+    # other validation speakers judge anew, even the same settings
+    assert search(1, VALIDATION[:1]) == one
+    assert len(list((tmp_path / "study").glob("trial-*/run.json"))) == 3
+
+
 def test_test_speakers_take_no_part(made_up, tmp_path):
     config = made_up_config()
     grid = space(tmp_path, '"recipe.epochs" = [1]')
