@@ -103,7 +103,6 @@ def _own(args: argparse.Namespace) -> int:
             args.folder,
             args.out,
             config,
-            clips,
             seed=args.seed,
             skip_bad=args.skip_bad,
         )
@@ -253,6 +252,8 @@ def _print_report(
     protocol = report.protocol_of(folder)
     table = report.figures_table(rows, protocol)
     print(report.markdown(folder.name, table), end="\n\n")
+    for caveat in report.caveats(rows):
+        print(caveat, end="\n\n")
     groups = report.by_variant(rows)
     print(confidence.markdown(confidence.table(groups, labels)), end="\n\n")
     last = table[-1]["variant"]

@@ -75,11 +75,14 @@ def comparison_markdown(folders: Sequence[pathlib.Path]) -> str:
     The difference is of the last variant, paired, where both speak of the same clips.
     """
     rows, first, names = [], None, names_of(folders)
+    notes = []
     for folder in folders:
         _, predictions = report.read_predictions(folder / "predictions.csv")
+        notes += [f"{names[folder]}: {n}" for n in report.caveats(predictions)]
         protocol = report.protocol_of(folder)
         groups = report.by_variant(predictions)
         figures = report.figures_table(predictions, protocol)
+        notes += report.leak_warning(figures)
         for row in figures:
             against = ""
             if row is figures[-1]:
@@ -99,11 +102,12 @@ def comparison_markdown(folders: Sequence[pathlib.Path]) -> str:
                 ]
             )
     head = ["result", "protocol", "variant", "clips", "seeds", "UA", "WA"]
-    return (
+    told = (
         "Percent with 95 % intervals from a bootstrap over speakers. Against the "
-        "first: the difference in UA over the same clips, paired.\n\n"
-        + markdown_table([*head, "against the first"], rows)
+        "first: the difference in UA over the same clips, paired."
     )
+    table = markdown_table([*head, "against the first"], rows)
+    return "\n\n".join([told, table, *notes])
 
 
 def _against(first: report.Rows, other: report.Rows) -> str:
@@ -150,8 +154,9 @@ def _predictions(page: Page, folder: pathlib.Path) -> None:
         + markdown_table(["emotion", "precision", "recall", "F1", "clips"], lines)
     )
     for name in GROUPINGS:
-        head = [name, "UA", "WA", "clips"]
-        page.text(f"### By {name}\n\n" + markdown_table(head, groups(of_variant, name)))
+        head, lines = [name, "UA", "WA", "clips"], groups(of_variant, name)
+        if [line[0] for line in lines] != ["unknown"]:
+            page.text(f"### By {name}\n\n" + markdown_table(head, lines))
 
 
 GROUPINGS: dict[str, Callable[[Clip], str]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,9 @@ CONFIG = pathlib.Path(__file__).parent / "configs" / "standard.toml"
 LEAST_CLIPS = 10
 """Of a label; with fewer nothing is learned and nothing measured."""
 _HELD_OUT_SHARE = 0.2
-PROTOCOL = "speakers-kept-out"
-"""What reports call the one split of `held_out_speakers`."""
+SPEAKERS_APART = "speakers-kept-out"
+CLIPS_APART = "clips-kept-out"
+"""What reports call the split, where all speakers are known and where not."""
 UNKNOWN_SPEAKERS = """
 ************************************************************************
 WARNING: the speakers are not known. The clips that measure this model
@@ -69,7 +71,8 @@ def configuration(
             "more of each label"
         )
     known = {clip.speaker_key for clip in clips if clip.speaker_known}
-    if len(known) == 1 and all(clip.speaker_known for clip in clips):
+    all_known = all(clip.speaker_known for clip in clips)
+    if len(known) == 1 and all_known:
         raise CorpusError(
             f"{folder}: a single speaker ({known.pop()}): how well strangers are heard "
             "could not be measured; valid: recordings of two people and more"
@@ -99,7 +102,7 @@ def configuration(
     config = dataclasses.replace(
         config,
         name="own",
-        protocol=PROTOCOL,
+        protocol=SPEAKERS_APART if all_known else CLIPS_APART,
         corpora=tuple(corpora),
         labels=labels,
         label_map=dict(label_map),
@@ -111,37 +114,38 @@ def configuration(
 def held_out_speakers(clips: Sequence[Clip], seed: int = 0) -> list[str]:
     """Speakers to measure on: a fifth of the clips or more, by chance, whole speakers.
 
-    Every label must be left on the training side.
+    Every label must be left on the training side, and half of the clips unless that
+    leaves nobody to measure on.
 
     Raises:
         CorpusError: no choice of speakers leaves every label to train on.
     """
-    spoken: dict[str, list[Clip]] = {}
+    spoken: dict[str, collections.Counter[str]] = {}
     for clip in clips:
-        spoken.setdefault(clip.speaker_key, []).append(clip)
-    labels = {clip.emotion for clip in clips}
-    names = sorted(spoken)
-    chosen: list[str] = []
-    for index in np.random.default_rng(seed).permutation(len(names)):
-        trial = {*chosen, names[index]}
-        left = {c.emotion for c in clips if c.speaker_key not in trial}
-        if left == labels:
-            chosen.append(names[index])
-        if sum(len(spoken[s]) for s in chosen) >= _HELD_OUT_SHARE * len(clips):
-            break
-    if not chosen:
+        spoken.setdefault(clip.speaker_key, collections.Counter())[clip.emotion] += 1
+    left = labels = collections.Counter(clip.emotion for clip in clips)
+    # What counters subtract to nothing is no longer in them.
+    able = [who for who in sorted(spoken) if len(labels - spoken[who]) == len(labels)]
+    if not able:
         raise CorpusError(
             "each speaker is the only one of some label: none can be kept for "
             "measuring; valid: two speakers for every label"
         )
-    return sorted(chosen)
+    chosen = []
+    for index in np.random.default_rng(seed).permutation(len(able)):
+        fewer = left - spoken[able[index]]
+        if len(fewer) == len(labels) and 2 * fewer.total() >= len(clips):
+            chosen.append(able[index])
+            left = fewer
+        if left.total() <= (1 - _HELD_OUT_SHARE) * len(clips):
+            break
+    return sorted(chosen) or [min(able, key=lambda name: spoken[name].total())]
 
 
 def make(
     folder: pathlib.Path,
     out: pathlib.Path,
     config: Config,
-    clips: Sequence[Clip],
     *,
     seed: int = 0,
     skip_bad: bool = False,
@@ -151,9 +155,10 @@ def make(
     Returns:
         What to print: the figures by label.
     """
-    held_out = held_out_speakers(clips, seed)
     features = stages.load_features(config, folder, out / "cache", skip_bad=skip_bad)
-    run = _finished(out / "run", config, seed)
+    held_out = held_out_speakers(features.clips, seed)
+    learned, _ = stages.hold_out(features, held_out)
+    run = _finished(out / "run", config, seed, learned.clips)
     if run is None:
         run = stages.train_run(
             config,
@@ -176,15 +181,22 @@ def make(
     rows = _score(bundle, tested, config, seed)
     report.write_predictions(out / "predictions.csv", rows, config.labels)
     (out / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
-    shutil.copyfile(bundle, out / "model.tflite")
-    return _told(out, rows, config, held_out, clips)
+    partial = out / ".model.partial"
+    shutil.copyfile(bundle, partial)
+    os.replace(partial, out / "model.tflite")
+    return _told(out, rows, config, held_out, features.clips)
 
 
-def _finished(folder: pathlib.Path, config: Config, seed: int) -> runs.Run | None:
+def _finished(
+    folder: pathlib.Path, config: Config, seed: int, learned: Sequence[Clip]
+) -> runs.Run | None:
+    """The run that a former command finished, if this one asks for the same."""
     if not (folder / "run.json").exists():
         return None
     run = runs.load(folder)
-    return run if (run.config, run.seed) == (config, seed) else None
+    # With recordings added since, other speakers are kept out.
+    asked = (config, seed, {runs.clip_key(clip) for clip in learned})
+    return run if (run.config, run.seed, run.clips) == asked else None
 
 
 def _score(
@@ -216,6 +228,9 @@ def _told(
     if not all(clip.speaker_known for clip in clips):
         lines.append(UNKNOWN_SPEAKERS)
         who = "clips kept out of training, of speakers that may have trained"
+    silent = sorted(set(config.labels) - {row["label"] for row in saved})
+    if silent:
+        who += f"; {', '.join(silent)} not measured, as they have no clip of it"
     return "\n".join(
         [
             *lines,

@@ -37,10 +37,12 @@ def learning_figure(history: Sequence[dict[str, float]]) -> Any:
                 axis.plot(
                     [row["epoch"] for row in rows],
                     [row[column] for row in rows],
+                    marker="." if len(rows) < 30 else None,
                     label=label,
                 )
         _mark(axis, history, f"validation_{quantity}")
         axis.set(xlabel="epoch", ylabel=quantity)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     return figure

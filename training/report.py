@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from training.config import json_protocol
+from training.corpora.clip import UNKNOWN
 from training.errors import RunError
 from training.metrics import (
     Integers,
@@ -34,12 +36,14 @@ HONEST, LEAKY = "honest", "random-10fold-best-epoch"
 def write_predictions(
     path: pathlib.Path, rows: Iterable[dict[str, Any]], labels: Sequence[str]
 ) -> None:
-    """Save predictions, a row a clip and variant."""
+    """Save predictions, a row a clip and variant, at once."""
     columns = [*_FIXED, *(f"p_{label}" for label in labels)]
-    with path.open("w", newline="") as file:
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    os.replace(partial, path)
 
 
 def read_predictions(path: pathlib.Path) -> tuple[tuple[str, ...], Rows]:
@@ -131,6 +135,21 @@ def seed_figures(rows: Rows) -> dict[str, list[float]]:
     return values
 
 
+def caveats(rows: Rows) -> list[str]:
+    """What is to be known beside the figures, a sentence each."""
+    speakers = {(row["corpus"], row["speaker"]) for row in rows}
+    if any(name.startswith(UNKNOWN) for _, name in speakers):
+        return [
+            "WARNING: speakers are not known here. They may have trained what is "
+            "measured: the figures are too good, and their intervals too narrow."
+        ]
+    if len(speakers) == 1:
+        return [
+            "A single speaker: the intervals say nothing, and others may get far less."
+        ]
+    return []
+
+
 def figures_table(rows: Rows, protocol: str) -> list[dict[str, Any]]:
     """The headline figures of every variant, as JSON values."""
     table = []
@@ -184,15 +203,17 @@ def markdown(name: str, table: Sequence[dict[str, Any]]) -> str:
             f"| {row['variant']} | {percent(row, 'ua')} | {percent(row, 'wa')} "
             f"| {loss} |"
         )
-    return "\n".join([*lines, *_leak_warning(table)])
+    for warning in leak_warning(table):
+        lines += ["", warning]
+    return "\n".join(lines)
 
 
-def _leak_warning(table: Sequence[dict[str, Any]]) -> list[str]:
+def leak_warning(table: Sequence[dict[str, Any]]) -> list[str]:
+    """That a leaky figure among these is no result, and what the leak is worth."""
     wa = {row["variant"]: 100 * row["wa"] for row in table}
     if not wa.keys() >= {HONEST, LEAKY}:
         return []
     return [
-        "",
         f"**WARNING: {LEAKY} gives no result.** The same speakers stand on both sides "
         "of every fold, and each fold's epoch was chosen on its own test clips. That "
         f"alone is worth {wa[LEAKY] - wa[HONEST]:+.1f} points of accuracy here.",

@@ -60,6 +60,15 @@ def test_other_clips_are_not_paired(folders):
     assert "other clips" in comparison.comparison_markdown(folders)
 
 
+def test_figures_that_say_less_than_they_seem_to(folders):
+    labels, rows = report.read_predictions(folders[1] / "predictions.csv")
+    one = [row for row in rows if row["speaker"] == "01"]
+    report.write_predictions(folders[1] / "predictions.csv", one, labels)
+    told = comparison.comparison_markdown(folders)
+    assert "perfect: A single speaker" in told
+    assert told.count("single speaker") == 1
+
+
 def test_decline_is_marked_where_validation_fell():
     def history(*losses):
         return [

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import soundfile
@@ -79,6 +81,12 @@ def test_from_a_folder_to_a_bundle(tmp_path, small, capsys):
     before = (out / "run/model.keras").stat().st_mtime_ns
     assert main(asked) == 0
     assert (out / "run/model.keras").stat().st_mtime_ns == before
+    # but not for finished once the recordings are others: who is kept out may change
+    config, clips = own.configuration(folder, ["folders"], {}, base=small)
+    learned = [clip for clip in clips if clip.speaker_key not in told]
+    assert len(learned) == 20
+    assert own._finished(out / "run", config, 0, learned)
+    assert own._finished(out / "run", config, 0, clips) is None
 
 
 def test_unknown_speakers_are_a_loud_warning(tmp_path, small):
@@ -87,6 +95,7 @@ def test_unknown_speakers_are_a_loud_warning(tmp_path, small):
         file.rename(tmp_path / "mine" / label / f"{speaker}-{name}")
     config, clips = own.configuration(tmp_path / "mine", ["folders"], {}, base=small)
     assert not any(clip.speaker_known for clip in clips)
+    assert config.protocol == own.CLIPS_APART
     rows = [
         {
             **{"corpus": "own", "clip": clip.name, "speaker": clip.speaker, "fold": 0},
@@ -99,6 +108,12 @@ def test_unknown_speakers_are_a_loud_warning(tmp_path, small):
     told = own._told(tmp_path, rows, config, ["x"], clips)
     assert "WARNING: the speakers are not known" in told
     assert "of speakers that may have trained" in told
+    saved = own.report.read_predictions(tmp_path / "predictions.csv")[1]
+    assert "speakers are not known" in own.report.caveats(saved)[0]
+    # an emotion that nobody kept out has spoken is named
+    happy = [row for row in rows if row["label"] == "happy"]
+    own.report.write_predictions(tmp_path / "predictions.csv", happy, config.labels)
+    assert "sad not measured" in own._told(tmp_path, happy, config, ["x"], clips)
 
 
 def test_whole_speakers_are_held_out_and_every_label_stays(tmp_path):
@@ -111,6 +126,20 @@ def test_whole_speakers_are_held_out_and_every_label_stays(tmp_path):
     each_its_own = [c for c in each_its_own if c.speaker != "eve"]
     with pytest.raises(CorpusError, match="only one of some label"):
         own.held_out_speakers(each_its_own)
+
+
+def test_who_speaks_most_of_the_clips_is_not_held_out(tmp_path):
+    clips = own.find_clips(record(tmp_path), ["folders"])
+    for seed in range(6):
+        many = [dataclasses.replace(c, speaker="joe") for c in clips * 2]
+        assert "own/joe" not in own.held_out_speakers([*clips, *many], seed)
+        # unless nobody else can be
+        of_joe = [c for c in many if c.emotion == "happy"]
+        rest = [c for c in clips if c.emotion == "sad" and c.speaker == "ann"]
+        rest += [dataclasses.replace(c, speaker="joe") for c in rest]
+        rest += [dataclasses.replace(c, emotion="happy") for c in rest]
+        held = own.held_out_speakers([*of_joe, *rest], seed)
+        assert len(held) == 1
 
 
 @pytest.mark.parametrize(
