@@ -93,7 +93,7 @@ def ablate(
                     validation_speakers=validation_speakers,
                 )
                 asked = json.dumps([fold, sorted(validation_speakers)])
-                (folder / "asked.json").write_text(asked)
+                runs.write(folder / "asked.json", asked)
             ((_, history),) = histories(folder)
             kept = next(row for row in reversed(history) if row.get("kept"))
             trials.append(
@@ -142,6 +142,6 @@ def _is_done(
     if not (folder / "run.json").exists() or not (folder / "asked.json").exists():
         return False
     run = runs.load(folder)
-    asked = json.loads((folder / "asked.json").read_text())
-    same = asked == [fold, sorted(speakers)]
+    asked = (folder / "asked.json").read_text()
+    same = asked == json.dumps([fold, sorted(speakers)])
     return same and (run.config, run.seed) == (config, seed)

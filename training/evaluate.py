@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from conversion.variants import SHIPPED
 from edge_ser.classifier import Classifier
 from edge_ser.features import FeatureSpec
-from training import confidence, ledger, report, runs, stages, workers
+from training import confidence, ledger, progress, report, runs, stages, workers
 from training import protocol as protocols
 from training.batches import label_indices
 from training.config import Config
 from training.corpora import Clip
 from training.dataset import FeatureSet, read_clip
-from training.errors import ProtocolError
+from training.errors import ProtocolError, RunError
 from training.predict import (
     clip_windows,
     keras_logits,
@@ -194,7 +196,13 @@ def train_fold(
 ) -> None:
     """Train a fold unless it is trained, and save what it answers to strangers."""
     folder = fold_folder(out, seed, fold)
-    if not (folder / "run.json").exists():
+    if (folder / "run.json").exists():
+        learned, _ = stages.split(features, config, fold)
+        if runs.load(folder).clips != set(map(runs.clip_key, learned.clips)):
+            raise ProtocolError(
+                f"{folder} was trained on other recordings; choose another --out"
+            )
+    else:
         (folder / _ANSWERS).unlink(missing_ok=True)
         stages.train_run(config, features, data, folder, seed=seed, fold=fold)
     if (folder / _ANSWERS).exists():
@@ -225,14 +233,19 @@ def temperature(out: pathlib.Path, seed: int, others: Sequence[int]) -> float:
         others: see `Protocol.folds_of_others`.
     """
     files = [fold_folder(out, seed, fold) / _ANSWERS for fold in others]
-    answers = [np.load(file) for file in files if file.exists()]
+    answers = [_answers(file) for file in files if file.exists()]
     if not answers:
         return 1.0
-    joined = [
-        np.concatenate([of_fold[name] for of_fold in answers])
-        for name in ("logits", "windows", "truth")
-    ]
-    return confidence.fit_temperature(*joined)
+    return confidence.fit_temperature(*map(np.concatenate, zip(*answers, strict=True)))
+
+
+def _answers(file: pathlib.Path) -> list[npt.NDArray[Any]]:
+    """Logits, windows and truth that `train_fold` saved."""
+    try:
+        with file.open("rb") as opened, np.load(opened) as stored:
+            return [stored[name] for name in ("logits", "windows", "truth")]
+    except progress.DAMAGE as error:
+        raise RunError(f"{file} is damaged; remove it, and try again") from error
 
 
 def _calibrate_and_score(
@@ -270,9 +283,7 @@ def convert_and_score(
     if not scores.exists():
         paths = {variant: bundles / f"{variant}.tflite" for variant in variants}
         rows = score_fold(run, features, paths)
-        partial = folder / ".predictions.partial"
-        report.write_predictions(partial, rows, config.labels)
-        os.replace(partial, scores)
+        report.write_predictions(scores, rows, config.labels)
 
 
 def score_fold(
@@ -374,7 +385,6 @@ def publish(
 
     The ledger comes first, so that no figure is seen without its line.
     """
-    folder = results / config.name
     rows: list[dict[str, str]] = []
     for seed in seeds:
         for fold in folds:
@@ -391,21 +401,37 @@ def publish(
         seeds,
         shipped,
     )
-    partial = results / f".{config.name}.partial"
+    with evidence(config, rows, shown, results) as folder:
+        for fold in folds if 0 in seeds else ():
+            source = fold_folder(out, 0, fold)
+            shutil.copyfile(
+                source / "bundles" / f"{SHIPPED_VARIANT}.tflite",
+                folder / f"fold-{fold}.tflite",
+            )
+            for name in ("learning-curve.png", "history.csv"):
+                stem, dot, ending = name.partition(".")
+                copy = folder / f"{stem}-fold-{fold}{dot}{ending}"
+                shutil.copyfile(source / name, copy)
+
+
+@contextlib.contextmanager
+def evidence(
+    config: Config,
+    rows: Iterable[dict[str, Any]],
+    shown: Sequence[dict[str, Any]],
+    results: pathlib.Path,
+) -> Iterator[pathlib.Path]:
+    """Publish predictions and figures under the config's name, all at once.
+
+    Gives a folder for what else is evidence; it takes the former one's place at the
+    end, and on an error that stays as it was.
+    """
+    folder, partial = results / config.name, results / f".{config.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     report.write_predictions(partial / "predictions.csv", rows, config.labels)
     (partial / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
     (partial / "figures.json").write_text(json.dumps(shown, indent=1) + "\n")
-    for fold in folds if 0 in seeds else ():
-        source = fold_folder(out, 0, fold)
-        shutil.copyfile(
-            source / "bundles" / f"{SHIPPED_VARIANT}.tflite",
-            partial / f"fold-{fold}.tflite",
-        )
-        for name in ("learning-curve.png", "history.csv"):
-            stem, dot, ending = name.partition(".")
-            copy = partial / f"{stem}-fold-{fold}{dot}{ending}"
-            shutil.copyfile(source / name, copy)
+    yield partial
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import pathlib
 from typing import Any
 
 import numpy as np
 
-from training import evaluate, ledger, report, stages
+from training import evaluate, ledger, report, runs, stages
 from training import protocol as protocols
 from training.config import Config
 from training.dataset import FeatureSet
@@ -103,26 +102,28 @@ def compare(
 
 def _claim(out: pathlib.Path, config: Config, seed: int) -> None:
     """Finished folds are taken as they are, so they must be of the same asking."""
-    file, asked = out / "asked.json", f"{config.digest} {seed}"
-    if file.exists() and json.loads(file.read_text()) != asked:
+    file, asked = out / "asked.json", json.dumps(f"{config.digest} {seed}")
+    if not file.exists():
+        runs.write(file, asked)
+    if file.read_text() != asked:
         raise ProtocolError(
             f"{out} was trained with another config or seed; choose another --out"
         )
-    out.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(asked))
 
 
-def _kept(folder: pathlib.Path) -> list[dict[str, str]] | None:
+def _kept(folder: pathlib.Path, tested: FeatureSet) -> list[dict[str, str]] | None:
+    """A finished fold's predictions, unless the recordings are others now."""
     file = folder / "predictions.csv"
-    return report.read_predictions(file)[1] if file.exists() else None
+    if not file.exists():
+        return None
+    rows = report.read_predictions(file)[1]
+    return rows if {r["clip"] for r in rows} == {c.name for c in tested.clips} else None
 
 
 def _keep(
     folder: pathlib.Path, rows: list[dict[str, Any]], config: Config
 ) -> list[dict[str, str]]:
-    partial = folder / ".predictions.partial"
-    report.write_predictions(partial, rows, config.labels)
-    os.replace(partial, folder / "predictions.csv")
+    report.write_predictions(folder / "predictions.csv", rows, config.labels)
     return report.read_predictions(folder / "predictions.csv")[1]
 
 
@@ -135,11 +136,11 @@ def _scored(
     fold: int,
 ) -> list[dict[str, str]]:
     """An honest fold: strangers, and the last epoch."""
-    kept = _kept(folder)
+    _, tested = stages.split(features, config, fold)
+    kept = _kept(folder, tested)
     if kept is not None:
         return kept
     run = stages.train_run(config, features, data, folder, seed=seed, fold=fold)
-    _, tested = stages.split(features, config, fold)
     rows = evaluate.keras_rows(run.model(), run.spec, config, tested, seed, fold)
     return _keep(folder, [{**row, "variant": HONEST} for row in rows], config)
 
@@ -153,16 +154,15 @@ def _leaky_fold(
     chosen: list[int],
 ) -> list[dict[str, str]]:
     """A random fold, scored by the epoch that scores it best."""
-    from training.runs import CHECKPOINT
     from training.train import train
 
-    kept = _kept(folder)
+    learned = features.subset([i for i, k in enumerate(chosen) if k != fold])
+    tested = features.subset([i for i, k in enumerate(chosen) if k == fold])
+    kept = _kept(folder, tested)
     if kept is not None:
         return kept
     folder.mkdir(parents=True, exist_ok=True)
-    learned = features.subset([i for i, k in enumerate(chosen) if k != fold])
-    tested = features.subset([i for i, k in enumerate(chosen) if k == fold])
-    checkpoint = folder / CHECKPOINT
+    checkpoint = folder / runs.CHECKPOINT
     model, spec, _ = train(learned, config, seed, tested, checkpoint=checkpoint)
     rows = evaluate.keras_rows(model, spec, config, tested, seed, fold)
     rows = [{**row, "variant": RANDOM_FOLDS} for row in rows]
@@ -175,7 +175,6 @@ def publish(
     config: Config, rows: list[dict[str, Any]], seed: int, results: pathlib.Path
 ) -> str:
     """Save both sides' predictions and a line of the ledger; returns what to print."""
-    folder = results / config.name
     table = report.figures_table(rows, config.protocol)
     figures = {row["variant"]: row for row in table}
     results.mkdir(parents=True, exist_ok=True)
@@ -188,8 +187,6 @@ def publish(
         figures[HONEST],
         note=f"beside {RANDOM_FOLDS}, to show what a leak is worth",
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    report.write_predictions(folder / "predictions.csv", rows, config.labels)
-    (folder / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
-    (folder / "figures.json").write_text(json.dumps(table, indent=1) + "\n")
+    with evaluate.evidence(config, rows, table, results):
+        pass
     return report.markdown(config.name, table)

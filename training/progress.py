@@ -25,7 +25,8 @@ from training.keras import reseed, tf_keras
 
 Arrays = list[npt.NDArray[Any]]
 BEST = "validation_ua"
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+"""What reading a cut or altered npz file may raise."""
 
 
 class Progress(tf_keras.callbacks.Callback):
@@ -160,14 +161,7 @@ class Progress(tf_keras.callbacks.Callback):
                 state = json.loads(str(stored["state"]))
                 values = [stored[f"v{i}"] for i in range(len(self._variables))]
                 best = [stored[f"b{i}"] for i in range(state["best"])]
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-        ):
+        except DAMAGE:
             tqdm.write(f"{file}: damaged; training starts anew")
             return
         if state["identity"] != self.identity:

@@ -148,15 +148,17 @@ def save(
             frozenset().union(*(one.clips | one.heard_before for one in forebears))
         ),
     }
-    _write(folder, values)
+    write(folder / "run.json", json.dumps(values, indent=1))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return load(folder)
 
 
-def _write(folder: pathlib.Path, values: dict[str, Any]) -> None:
-    partial = folder / ".run.json.partial"
-    partial.write_text(json.dumps(values, indent=1))
-    os.replace(partial, folder / "run.json")
+def write(file: pathlib.Path, text: str) -> None:
+    """Write a text file whole, or leave what was there; its folder is made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text)
+    os.replace(partial, file)
 
 
 def with_temperature(run: Run, temperature: float) -> Run:
@@ -169,7 +171,8 @@ def with_temperature(run: Run, temperature: float) -> Run:
     shutil.rmtree(run.folder / "bundles", ignore_errors=True)
     (run.folder / "predictions.csv").unlink(missing_ok=True)
     values = json.loads((run.folder / "run.json").read_text())
-    _write(run.folder, {**values, "temperature": temperature})
+    values["temperature"] = temperature
+    write(run.folder / "run.json", json.dumps(values, indent=1))
     return load(run.folder)
 
 
@@ -187,7 +190,8 @@ def without_data(run: Run, folder: pathlib.Path) -> pathlib.Path:
         recipe=dataclasses.replace(run.config.recipe, start_from=""),
         distillation=dataclasses.replace(run.config.distillation, teachers=()),
     )
-    _write(folder, {**values, "config": config.to_dict(), "data": "."})
+    values |= {"config": config.to_dict(), "data": "."}
+    write(folder / "run.json", json.dumps(values, indent=1))
     return folder
 
 

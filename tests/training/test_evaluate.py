@@ -12,7 +12,7 @@ from edge_ser.classifier import Classifier
 from training import confidence, config, evaluate, ledger, report, runs, stages
 from training.__main__ import main
 from training.dataset import read_clip
-from training.errors import ProtocolError
+from training.errors import ProtocolError, RunError
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +195,25 @@ def test_a_folds_temperature_comes_from_the_other_folds(evaluated):
         assert runs.load(out / f"seed-0/fold-{fold}").temperature == fitted
         card = bundle.read(results / f"trial/fold-{fold}.tflite").card
         assert card.temperature == fitted
+
+
+def test_damaged_answers_are_named(evaluated, tmp_path):
+    _, _, out, _ = evaluated
+    whole = (out / "seed-0/fold-2/answers.npz").read_bytes()
+    file = evaluate.fold_folder(tmp_path, 0, 2) / "answers.npz"
+    file.parent.mkdir(parents=True)
+    for damaged in (b"", whole[: len(whole) // 2]):
+        file.write_bytes(damaged)
+        with pytest.raises(RunError, match=r"answers\.npz is damaged; remove it"):
+            evaluate.temperature(tmp_path, 0, [2])
+
+
+def test_a_fold_of_other_recordings_is_not_taken_up(evaluated):
+    quick, data, out, _ = evaluated
+    features = stages.load_features(quick, data, out / "cache")
+    fewer = features.subset(range(len(features.clips) - 1))
+    with pytest.raises(ProtocolError, match="other recordings"):
+        evaluate.train_fold(quick, fewer, data, out, seed=0, fold=1)
 
 
 def test_a_lone_fold_has_no_temperature(tmp_path):

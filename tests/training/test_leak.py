@@ -37,7 +37,12 @@ def test_the_best_epoch_is_taken_on_the_test_fold_itself(made_up, tmp_path):
     assert {row["clip"] for row in rows} == names
     assert {row["variant"] for row in rows} == {leak.RANDOM_FOLDS}
     assert not (tmp_path / "f/checkpoint.npz").exists()
+    before = (tmp_path / "f/predictions.csv").stat().st_mtime_ns
     assert leak._leaky_fold(config, made_up, tmp_path / "f", 0, 0, chosen) == rows
+    assert (tmp_path / "f/predictions.csv").stat().st_mtime_ns == before
+    # not for finished where other clips are asked for
+    fewer = made_up.subset(range(16))
+    assert leak._kept(tmp_path / "f", fewer) is None
 
 
 def test_both_figures_stand_side_by_side_with_a_warning(made_up, tmp_path):
@@ -107,9 +112,12 @@ def test_the_command_trains_both_ways_on_another_corpus(tmp_path, monkeypatch, c
     told = capsys.readouterr().out
     assert "WARNING" in told
     assert "savee folds, 56 clips" in told
-    assert main(["report", str(tmp_path / "results/small-leak-savee")]) == 0
+    page = tmp_path / "page.html"
+    asked_page = ["report", str(tmp_path / "results/small-leak-savee")]
+    assert main([*asked_page, "--html", str(page)]) == 0
+    assert "gives no result" in page.read_text()
     again = capsys.readouterr().out
-    assert again.strip().splitlines()[0] in told
+    assert again.strip().splitlines()[1] in told
     assert "WARNING" in again
     # finished folds are not taken for those of another seed
     asked[asked.index("0")] = "1"
