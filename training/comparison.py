@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from training import ablation_results, plots, report
-from training.corpora import ADAPTERS, Clip
+from training.corpora import ADAPTERS
 from training.errors import RunError
 from training.metrics import (
     by_class,
@@ -153,25 +153,29 @@ def _predictions(page: Page, folder: pathlib.Path) -> None:
         "### By emotion\n\n"
         + markdown_table(["emotion", "precision", "recall", "F1", "clips"], lines)
     )
+    told = report.read_clips(folder)
     for name in GROUPINGS:
-        head, lines = [name, "UA", "WA", "clips"], groups(of_variant, name)
+        head, lines = [name, "UA", "WA", "clips"], groups(of_variant, name, told)
         if [line[0] for line in lines] != ["unknown"]:
             page.text(f"### By {name}\n\n" + markdown_table(head, lines))
 
 
-GROUPINGS: dict[str, Callable[[Clip], str]] = {
-    "gender": lambda clip: clip.gender,
-    "language": lambda clip: clip.language,
-    "corpus": lambda clip: clip.corpus,
-}
+GROUPINGS = ("gender", "language", "corpus")
 
 
-def groups(rows: report.Rows, by: str) -> list[list[str]]:
-    """UA and WA with intervals, and clips, of each group of speakers."""
+def groups(rows: report.Rows, by: str, told: report.Told) -> list[list[str]]:
+    """UA and WA with intervals, and clips, of each group of speakers.
+
+    Args:
+        by: of `GROUPINGS`.
+        told: of clips whose names tell nothing.
+    """
     found: dict[str, report.Rows] = {}
     for row in rows:
-        clip = _clip(row)
-        group = GROUPINGS[by](clip) if clip else row["corpus"] if by == "corpus" else ""
+        group = row["corpus"]
+        if by != "corpus":
+            known = told.get((row["corpus"], row["clip"])) or _by_name(row)
+            group = known.get(by, "")
         found.setdefault(group or "unknown", []).append(row)
     lines = []
     for group, of_group in sorted(found.items()):
@@ -182,14 +186,13 @@ def groups(rows: report.Rows, by: str) -> list[list[str]]:
     return lines
 
 
-def _clip(row: Mapping[str, str]) -> Clip | None:
+def _by_name(row: Mapping[str, str]) -> Mapping[str, str]:
     """What the corpus's file names tell of a predicted clip."""
     adapter = ADAPTERS.get(row["corpus"])
     match = adapter.PATTERN.fullmatch(row["clip"]) if adapter else None
     if adapter is None or match is None:
-        return None
-    clip: Clip = adapter.clip(pathlib.Path(row["clip"]), match)
-    return clip
+        return {}
+    return vars(adapter.clip(pathlib.Path(row["clip"]), match))
 
 
 def histories(folder: pathlib.Path) -> list[tuple[str, list[dict[str, float]]]]:

@@ -180,6 +180,7 @@ def make(
     tested = [clip for clip in features.clips if clip.speaker_key in held_out]
     rows = _score(bundle, tested, config, seed)
     report.write_predictions(out / "predictions.csv", rows, config.labels)
+    report.write_clips(out, tested)
     (out / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
     partial = out / ".model.partial"
     shutil.copyfile(bundle, partial)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from training.config import json_protocol
-from training.corpora.clip import UNKNOWN
+from training.corpora.clip import UNKNOWN, Clip
 from training.errors import RunError
 from training.metrics import (
     Integers,
@@ -23,11 +23,14 @@ from training.metrics import (
 )
 
 Rows = list[dict[str, str]]
+Told = Mapping[tuple[str, str], Mapping[str, str]]
+"""Gender and language by corpus and clip."""
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 """The committed evidence, a folder a configuration."""
 
 _FIXED = ["corpus", "clip", "speaker", "fold", "seed", "variant", "label", "predicted"]
+_CLIPS, _OF_CLIP = "clips.csv", ("corpus", "clip", "gender", "language")
 REFERENCE = "keras"
 HONEST, LEAKY = "honest", "random-10fold-best-epoch"
 """The two variants that show what a leak is worth; see `training.leak`."""
@@ -44,6 +47,32 @@ def write_predictions(
         writer.writeheader()
         writer.writerows(rows)
     os.replace(partial, path)
+
+
+def write_clips(folder: pathlib.Path, clips: Iterable[Clip]) -> None:
+    """Save what is known of the predicted clips, where names do not tell it."""
+    with (folder / _CLIPS).open("w", newline="") as file:
+        writer = csv.DictWriter(file, _OF_CLIP, lineterminator="\n")
+        writer.writeheader()
+        for clip in clips:
+            told = (clip.corpus, clip.name, clip.gender, clip.language)
+            writer.writerow(dict(zip(_OF_CLIP, told, strict=True)))
+
+
+def read_clips(folder: pathlib.Path) -> Told:
+    """What `write_clips` saved, by corpus and clip; nothing if it did not.
+
+    Raises:
+        RunError: damaged.
+    """
+    file = folder / _CLIPS
+    if not file.exists():
+        return {}
+    try:
+        with file.open(newline="") as opened:
+            return {(r["corpus"], r["clip"]): r for r in csv.DictReader(opened)}
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise RunError(f"{file}: no table of clips: {error}") from error
 
 
 def read_predictions(path: pathlib.Path) -> tuple[tuple[str, ...], Rows]:

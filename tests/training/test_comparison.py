@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import pytest
 
 pytest.importorskip("markdown", reason="the training tests need the extra 'train'")
 
+from made_up import made_up_clip
 from training import comparison, plots, report
 from training.__main__ import main
 from training.errors import RunError
@@ -48,9 +50,34 @@ def test_the_page_compares_and_needs_nothing_else(folders, tmp_path, capsys):
 def test_groups_hold_all_clips(folders):
     _, rows = report.read_predictions(folders[0] / "predictions.csv")
     of_variant = report.by_variant(rows)["int8"]
-    genders = comparison.groups(of_variant, "gender")
+    genders = comparison.groups(of_variant, "gender", {})
     assert [line[0] for line in genders] == ["female", "male"]
     assert sum(int(line[-1]) for line in genders) == 1439
+
+
+def test_groups_of_own_recordings_are_as_their_table_told(tmp_path):
+    told = [("1", "female", "de"), ("2", "male", "de"), ("3", "", "de")]
+    clips = [
+        dataclasses.replace(
+            made_up_clip(0, "1", "sad", "mine", known_as=name), gender=g, language=lang
+        )
+        for name, g, lang in told
+    ]
+    report.write_clips(tmp_path, clips)
+    rows = [
+        {
+            **{"corpus": "mine", "clip": clip.name, "speaker": clip.name},
+            **{"label": "sad", "predicted": "sad"},
+        }
+        for clip in clips
+    ]
+    known = report.read_clips(tmp_path)
+    genders = comparison.groups(rows, "gender", known)
+    assert [line[0] for line in genders] == ["female", "male", "unknown"]
+    assert [line[0] for line in comparison.groups(rows, "language", known)] == ["de"]
+    (tmp_path / "clips.csv").write_bytes(b"a,b\n1,2\n")
+    with pytest.raises(RunError, match="no table of clips"):
+        report.read_clips(tmp_path)
 
 
 def test_other_clips_are_not_paired(folders):
