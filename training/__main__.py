@@ -9,7 +9,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from edge_ser.errors import EdgeSerError
+from edge_ser.errors import ConfigError, EdgeSerError
 from training import confidence, report
 from training import config as configs
 from training.errors import CorpusError, RunError
@@ -124,6 +124,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     config = configs.load(args.config)
     if args.honest:
+        if args.protocol != leak.RANDOM_FOLDS:
+            raise ConfigError(f"--honest is for --protocol {leak.RANDOM_FOLDS}")
         config = dataclasses.replace(config, protocol=args.honest)
     if args.protocol == leak.RANDOM_FOLDS:
         told = leak.compare(
@@ -185,11 +187,11 @@ def _corpora(args: argparse.Namespace) -> int:
 
         drawings.counts({f.corpus: f.counts for f in found}, args.draw / "counts.png")
         clips = {clip.name: clip for one in found for clip in one.clips}
-        chosen = args.clips or [
-            next(c.name for c in one.clips if c.emotion == e)
+        firsts = [
+            {h.clip.emotion: h.clip.name for h in reversed(one.hearings)}
             for one in found
-            for e in list(one.counts)[:2]
         ]
+        chosen = args.clips or [n for f in firsts for n in list(f.values())[:2]]
         for name in chosen:
             if name not in clips:
                 raise CorpusError(f"no clip {name!r} below {args.folder}")

@@ -227,7 +227,8 @@ def temperature(out: pathlib.Path, seed: int, others: Sequence[int]) -> float:
     """The temperature of a fold's model: what suits the other folds' models best.
 
     Fitted on their answers to their test speakers, who are training speakers of this
-    fold. 1 while no other fold is trained.
+    fold; its own test speakers taught those models, and have no other part in it. 1
+    while no other fold is trained.
 
     Args:
         others: see `Protocol.folds_of_others`.

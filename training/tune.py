@@ -7,22 +7,24 @@ figure is the UA of speakers taken out of the training speakers.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import optuna
+from sqlalchemy.exc import SQLAlchemyError
 
 from edge_ser.errors import ConfigError
 from training import runs, stages
 from training.comparison import histories
 from training.config import Config, read_toml, with_values
 from training.dataset import FeatureSet
-from training.errors import ProtocolError
+from training.errors import ProtocolError, RunError
 from training.report import markdown_table
 
 METHODS = ("grid", "random", "optuna")
@@ -110,6 +112,7 @@ def tune(
     Raises:
         ConfigError: see `with_values`; a grid over a range.
         ProtocolError: no validation speakers.
+        RunError: the study cannot be read or written.
     """
     if not validation_speakers:
         raise ProtocolError(
@@ -120,14 +123,16 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     clips = [runs.clip_key(clip) for clip in features.clips]
     asked = _hash(config.digest, space, sorted(validation_speakers), fold, seed, clips)
-    study = optuna.create_study(
-        storage=f"sqlite:///{(out / 'study.db').resolve()}",
-        study_name=f"{config.name}-{asked}",
-        sampler=_sampler(method, space, seed),
-        direction="maximize",
-        load_if_exists=True,
-    )
-    _take_up_interrupted(study)
+    file = out / "study.db"
+    with _storing(file):
+        study = optuna.create_study(
+            storage=f"sqlite:///{file.resolve()}",
+            study_name=f"{config.name}-{asked}",
+            sampler=_sampler(method, space, seed),
+            direction="maximize",
+            load_if_exists=True,
+        )
+        _take_up_interrupted(study)
 
     def objective(trial: optuna.Trial) -> float:
         chosen = with_values(config, {d.key: d.suggest(trial) for d in space})
@@ -153,10 +158,23 @@ def tune(
         trials = min(trials, math.prod(len(d.choices) for d in space))
     for number in range(done, trials):
         study.sampler = _sampler(method, space, seed, number)
-        study.optimize(objective, n_trials=1)
+        with _storing(file):
+            study.optimize(objective, n_trials=1)
     best = with_values(config, study.best_params)
-    (out / "best.json").write_text(json.dumps(best.to_dict(), indent=1) + "\n")
+    runs.write(out / "best.json", json.dumps(best.to_dict(), indent=1) + "\n")
     return _table(study)
+
+
+@contextlib.contextmanager
+def _storing(file: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        why = str(error.__cause__ or error).splitlines()[0]
+        raise RunError(
+            f"{file} cannot be used: {why}; make room if the disk is full, or remove "
+            "the file: finished trials are not trained again"
+        ) from error
 
 
 def _hash(*asked: Any) -> str:

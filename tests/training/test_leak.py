@@ -125,6 +125,13 @@ def test_the_command_trains_both_ways_on_another_corpus(tmp_path, monkeypatch, c
     assert "another config or seed" in capsys.readouterr().err
 
 
+def test_honest_folds_are_for_the_leak_alone(tmp_path, repository, capsys):
+    config = repository / "training/configs/small.toml"
+    asked = ["evaluate", "--config", str(config), "--data", str(tmp_path)]
+    assert main([*asked, "--out", str(tmp_path / "o"), "--honest", "emodb4"]) == 2
+    assert f"--honest is for --protocol {leak.RANDOM_FOLDS}" in capsys.readouterr().err
+
+
 def test_a_leak_of_several_corpora_makes_no_sense(tmp_path):
     config = made_up_config(protocol=protocol.LEAVE_ONE_CORPUS_OUT)
     with pytest.raises(ProtocolError, match="--honest"):

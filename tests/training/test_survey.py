@@ -115,6 +115,11 @@ def test_the_command_draws(folder, tmp_path, capsys):
     assert "36 clips" in capsys.readouterr().out
     names = {path.name for path in out.iterdir()}
     assert names == {"counts.png", "own-sad_bob_1.png"}
+    # without names, the first of two emotions that can be read
+    (folder / "happy/ann/0.wav").write_bytes(b"RIFF")
+    assert main(asked) == 0
+    drawn = {path.name for path in out.iterdir()} - names
+    assert drawn == {"own-happy_ann_1.png", "own-sad_ann_0.png"}
     assert main([*asked, "--clips", "none"]) == 4
     assert main(["corpora", str(folder)]) == 4
     assert "no known corpus" in capsys.readouterr().err

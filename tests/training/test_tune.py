@@ -10,7 +10,7 @@ from made_up import made_up_config
 from training import stages, tune
 from training.__main__ import main
 from training.config import with_values
-from training.errors import ProtocolError
+from training.errors import ProtocolError, RunError
 
 VALIDATION = ["emodb/0", "ravdess/3"]
 
@@ -81,6 +81,14 @@ def test_a_study_that_goes_on_draws_anew(made_up, tmp_path):
     # other validation speakers judge anew, even the same settings
     assert search(1, VALIDATION[:1]) == one
     assert len(list((tmp_path / "study").glob("trial-*/run.json"))) == 3
+
+
+def test_a_study_that_is_none(made_up, tmp_path):
+    (tmp_path / "study.db").write_bytes(b"no database" * 99)
+    choices = space(tmp_path, '"recipe.epochs" = [1]')
+    arguments = (made_up_config(), choices, made_up, tmp_path, tmp_path)
+    with pytest.raises(RunError, match=r"study\.db cannot be used: file is not a"):
+        tune.tune(*arguments, method="grid", trials=1, validation_speakers=VALIDATION)
 
 
 def test_test_speakers_take_no_part(made_up, tmp_path):
