@@ -35,10 +35,11 @@ def training_recordings(folder: str, data: pathlib.Path) -> list[pathlib.Path]:
             rows = list(csv.DictReader(opened))
         if not rows or not {"path", "use"} <= set(rows[0]):
             raise CorpusError(f"{split}: valid columns are path and use")
-        teaching = {
-            pathlib.PurePath(r["path"]).name for r in rows if r["use"] == "train"
-        }
-        files = [file for file in files if file.name in teaching]
+        uses: dict[str, set[str]] = {}
+        for row in rows:
+            uses.setdefault(pathlib.PurePath(row["path"]).name, set()).add(row["use"])
+        # A name that stands for a test recording, too, is none to teach.
+        files = [file for file in files if uses.get(file.name) == {"train"}]
     if not files:
         raise CorpusError(f"{found} holds no recording to train with")
     return files

@@ -106,6 +106,10 @@ def test_only_the_train_half_teaches(tmp_path):
     assert [p.name for p in training_recordings("rir", tmp_path)] == ["a.wav"]
     elsewhere = training_recordings(str(tmp_path / "rir"), tmp_path / "none")
     assert [p.name for p in elsewhere] == ["a.wav"]
+    # a test recording of the same name
+    with (tmp_path / "rir/split.csv").open("a", newline="") as file:
+        file.write("rir/other/a.wav,test\nrir/c.flac,train\n")
+    assert [p.name for p in training_recordings("rir", tmp_path)] == ["c.flac"]
     (tmp_path / "rir/split.csv").write_text("path,use\nrir/a.wav,test\n")
     with pytest.raises(CorpusError, match="no recording to train with"):
         training_recordings("rir", tmp_path)
