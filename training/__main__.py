@@ -258,40 +258,43 @@ def _print_report(
         print(caveat, end="\n\n")
     groups = report.by_variant(rows)
     print(confidence.markdown(confidence.table(groups, labels)), end="\n\n")
-    last = table[-1]["variant"]
-    print(f"{last}, percent of each class:\n")
-    of_last = groups[last]
-    print(report.confusion_markdown(of_last, labels), end="\n\n")
+    shown = report.shown_variant(groups)
+    print(f"{shown}, percent of each class:\n")
+    print(report.confusion_markdown(groups[shown], labels), end="\n\n")
     if plots_folder:
         from training import plots
 
         plots.confusion_matrix(
-            report.confusion_counts(of_last, labels),
+            report.confusion_counts(groups[shown], labels),
             labels,
-            f"{folder.name}, {last}, unseen speakers of {protocol}: percent",
+            f"{folder.name}, {shown}, unseen speakers of {protocol}: percent",
             plots_folder / f"confusion-{folder.name}.png",
         )
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError
+def _whole(text: str, least: int, most: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{text!r}; valid: {least} to {most}")
     return value
 
 
-def _label(text: str) -> tuple[str, str]:
-    own, equals, word = text.partition("=")
-    if not own or not equals or not word:
-        raise ValueError
-    return own, word
+def _count(text: str) -> int:
+    return _whole(text, 1, 1_000_000)
 
 
 def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 1 << 31:
-        raise ValueError
-    return value
+    return _whole(text, 0, (1 << 31) - 1)
+
+
+def _label(text: str) -> tuple[str, str]:
+    own, _, word = text.partition("=")
+    if not own or not word:
+        raise argparse.ArgumentTypeError(f"{text!r}; valid: OWN=WORD")
+    return own, word
 
 
 def _parser() -> argparse.ArgumentParser:

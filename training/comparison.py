@@ -72,7 +72,7 @@ def _interval(value: float, low: float, high: float) -> str:
 def comparison_markdown(folders: Sequence[pathlib.Path]) -> str:
     """UA and WA of every result and variant, and the difference from the first.
 
-    The difference is of the last variant, paired, where both speak of the same clips.
+    The difference is of the shown variant, paired, where both speak of the same clips.
     """
     rows, first, names = [], None, names_of(folders)
     notes = []
@@ -85,7 +85,7 @@ def comparison_markdown(folders: Sequence[pathlib.Path]) -> str:
         notes += report.leak_warning(figures)
         for row in figures:
             against = ""
-            if row is figures[-1]:
+            if row["variant"] == report.shown_variant(groups):
                 of_variant = groups[row["variant"]]
                 against = _against(first, of_variant) if first else ""
                 first = first or of_variant
@@ -126,7 +126,9 @@ def _against(first: report.Rows, other: report.Rows) -> str:
 
 def _predictions(page: Page, folder: pathlib.Path) -> None:
     labels, rows = report.read_predictions(folder / "predictions.csv")
-    variant, of_variant = list(report.by_variant(rows).items())[-1]
+    by_variant = report.by_variant(rows)
+    variant = report.shown_variant(by_variant)
+    of_variant = by_variant[variant]
     counts = report.confusion_counts(of_variant, labels)
     page.figure(
         plots.confusion_figure(counts, labels, "percent of each emotion"),

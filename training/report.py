@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 
 _FIXED = ["corpus", "clip", "speaker", "fold", "seed", "variant", "label", "predicted"]
 _CLIPS, _OF_CLIP = "clips.csv", ("corpus", "clip", "gender", "language")
+_SHARE = re.compile(r"[01](\.\d+)?")
 REFERENCE = "keras"
 HONEST, LEAKY = "honest", "random-10fold-best-epoch"
 """The two variants that show what a leak is worth; see `training.leak`."""
@@ -105,6 +107,8 @@ def _check_rows(path: pathlib.Path, labels: tuple[str, ...], rows: Rows) -> None
     for number, row in enumerate(rows, 2):
         if None in row.values() or {row["label"], row["predicted"]} - set(labels):
             raise RunError(f"{path}: line {number} is cut, or has an unknown label")
+        if not all(_SHARE.fullmatch(row[f"p_{label}"]) for label in labels):
+            raise RunError(f"{path}: line {number} has a probability that is none")
         of_variant = clips.setdefault(row["variant"], [])
         of_variant.append((row["seed"], row["corpus"], row["clip"]))
     first = next(iter(clips.values()))
@@ -133,6 +137,11 @@ def by_variant(rows: Rows) -> dict[str, Rows]:
     for row in sorted(rows, key=lambda r: (r["seed"], r["corpus"], r["clip"])):
         groups.setdefault(row["variant"], []).append(row)
     return groups
+
+
+def shown_variant(groups: Mapping[str, Rows]) -> str:
+    """The variant that pictures and comparisons show: the last, but no leaky one."""
+    return HONEST if HONEST in groups else list(groups)[-1]
 
 
 def scored(rows: Rows, names: Sequence[str] = ()) -> Scored:

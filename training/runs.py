@@ -78,11 +78,13 @@ def clip_key(clip: Clip) -> str:
 
 
 def load(folder: pathlib.Path) -> Run:
-    """Open a run folder.
+    """Open a run folder, or the one within what `own` leaves behind.
 
     Raises:
         RunError: it holds no finished run.
     """
+    if not (folder / "run.json").exists() and (folder / "run/run.json").exists():
+        folder = folder / "run"
     try:
         values = json.loads((folder / "run.json").read_text())
         return Run(

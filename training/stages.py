@@ -139,7 +139,8 @@ def hold_out(
     missing = sorted(set(speakers) - present)
     if missing:
         raise ProtocolError(
-            f"no training clip of validation speaker {', '.join(missing)}"
+            f"no training clip of validation speaker {', '.join(missing)}; valid: "
+            f"{', '.join(sorted(present))}"
         )
     chosen = [clip.speaker_key in speakers for clip in features.clips]
     keep = [i for i, out in enumerate(chosen) if not out]

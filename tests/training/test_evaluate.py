@@ -158,7 +158,9 @@ def test_report_recomputes_the_figures_from_the_files(evaluated, capsys):
     assert "acted \\ heard" in printed
 
 
-@pytest.mark.parametrize("damage", ["header", "cut", "label", "twice", "binary"])
+@pytest.mark.parametrize(
+    "damage", ["header", "cut", "label", "share", "twice", "binary"]
+)
 def test_damaged_predictions_are_refused(evaluated, tmp_path, capsys, damage):
     _, _, _, results = evaluated
     source = results / "trial"
@@ -167,6 +169,7 @@ def test_damaged_predictions_are_refused(evaluated, tmp_path, capsys, damage):
         "header": lines[:1],
         "cut": [*lines[:-1], lines[-1][:20]],
         "label": [*lines[:-1], re.sub(r"[a-z]+(?=,0\.)", "gloomy", lines[-1], count=1)],
+        "share": [*lines[:-1], re.sub(r"0\.\d+$", "none", lines[-1])],
         "twice": [*lines, lines[-1]],
         "binary": lines,
     }[damage]

@@ -116,6 +116,7 @@ def test_the_command_trains_both_ways_on_another_corpus(tmp_path, monkeypatch, c
     asked_page = ["report", str(tmp_path / "results/small-leak-savee")]
     assert main([*asked_page, "--html", str(page)]) == 0
     assert "gives no result" in page.read_text()
+    assert "honest: confusion, percent" in page.read_text()
     again = capsys.readouterr().out
     assert again.strip().splitlines()[1] in told
     assert "WARNING" in again

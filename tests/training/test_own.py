@@ -11,6 +11,7 @@ from edge_ser.errors import ConfigError
 from training import own
 from training.__main__ import main
 from training.errors import CorpusError
+from training.train import find_start
 
 TOML = """
 name = "small"
@@ -86,6 +87,10 @@ def test_from_a_folder_to_a_bundle(tmp_path, small, capsys):
     learned = [clip for clip in clips if clip.speaker_key not in told]
     assert len(learned) == 20
     assert own._finished(out / "run", config, 0, learned)
+    # what it left can be gone on from
+    started, _ = own.configuration(folder, ["folders"], {}, start_from=out, base=small)
+    (run,) = find_start(started)
+    assert run.trained_on(learned[0])
     assert own._finished(out / "run", config, 0, clips) is None
 
 
@@ -161,6 +166,22 @@ def test_early_stopping_would_choose_by_the_measuring_speakers(tmp_path, small):
     small.write_text(TOML + "early_stopping_epochs = 3\n")
     with pytest.raises(ConfigError, match="valid here: 0"):
         own.configuration(record(tmp_path / "mine"), ["folders"], {}, base=small)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "valid"),
+    [
+        ("--epochs", "0", "1 to"),
+        ("--seed", "-1", "0 to"),
+        ("--seed", "one", "0 to"),
+        ("--label", "gloomy", "OWN=WORD"),
+    ],
+)
+def test_options_that_make_no_sense(tmp_path, capsys, option, value, valid):
+    with pytest.raises(SystemExit) as ended:
+        main(["own", str(tmp_path), "--out", str(tmp_path), f"{option}={value}"])
+    assert ended.value.code == 2
+    assert f"{option}: '{value}'; valid: {valid}" in capsys.readouterr().err
 
 
 def test_words_of_ones_own(tmp_path, small):
