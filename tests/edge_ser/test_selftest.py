@@ -63,8 +63,9 @@ def test_another_shape(refused):
 
 def test_too_slow_for_its_hop(refused):
     whole = bundle.read()
-    # A decision every 10 ms by the reference kernels, which need several times that.
-    card = dataclasses.replace(whole.card, hop_frames=1)
+    # A decision a millisecond by the reference kernels, which need several times that.
+    often = dataclasses.replace(whole.card.features, hop_ms=1.0)
+    card = dataclasses.replace(whole.card, features=often, hop_frames=1)
     slow = Config(engine=EngineSettings(portable=True))
     assert "too slow" in refused(bundle.pack(card, whole.model), slow)
 
