@@ -35,9 +35,7 @@ for _module in ("_sha2", "_sha256", "hashlib"):
 
 FORMAT_VERSION = 1
 _CARD_NAME = "card.json"
-_MODELS = os.path.join(os.path.dirname(__file__), "models")
-_DEFAULT = os.path.join(_MODELS, "default.tflite")
-_SHIPPED = {"standard": _DEFAULT, "nano": os.path.join(_MODELS, "nano.tflite")}
+_DEFAULT = os.path.join(os.path.dirname(__file__), "models", "default.tflite")
 _MAX_BYTES = 64 << 20
 _MAX_CARD_BYTES = 1 << 20
 
@@ -109,16 +107,6 @@ def default_path() -> pathlib.Path:
     return pathlib.Path(_DEFAULT)
 
 
-def located(path: str | os.PathLike[str]) -> str:
-    """Where a bundle lies that is given by its path, or by the name of a shipped one.
-
-    Args:
-        path: of a file, or ``standard`` or ``nano`` where no file is called so.
-    """
-    file = os.fspath(path)
-    return file if os.path.lexists(file) else _SHIPPED.get(file, file)
-
-
 def pack(card: Card, model: bytes) -> bytes:
     """The bytes of a bundle; the same card and model give the same bytes."""
     values = dataclasses.asdict(card)
@@ -167,10 +155,9 @@ def read(
     *,
     public_keys: Sequence[signing.PublicKey] = (),
 ) -> Bundle:
-    """Read and check a bundle.
+    """Read and check a bundle; None is the one that ships with the package.
 
     Args:
-        path: see `located`; None is the default one that ships with the package.
         public_keys: if there are any, one of them must have signed the bundle; see
             `edge_ser.signing.load_public_keys`.
 
@@ -187,7 +174,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         BundleError: missing, unreadable, no regular file, or far too large.
     """
-    file = located(path)
+    file = os.fspath(path)
     try:
         # A pipe would block, and some devices never end.
         if not stat.S_ISREG(os.stat(file).st_mode):

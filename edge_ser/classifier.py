@@ -90,8 +90,7 @@ class Classifier:
         """Read, check and load a bundle.
 
         Args:
-            path: a .tflite bundle, or ``standard`` or ``nano``, which ship with the
-                package; None is ``standard``.
+            path: a .tflite bundle; None is the model that ships with the package.
             runtime: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None
                 takes the first of the former two that works.
             threads: of the runtime, 1 to 64.

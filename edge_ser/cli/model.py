@@ -225,7 +225,7 @@ def _roles(store: Store, config: configs.Config) -> dict[str, pathlib.Path]:
     current = store.current()
     roles: dict[str, pathlib.Path] = {}
     if config.model is not None:
-        roles["settings"] = pathlib.Path(bundles.located(config.model))
+        roles["settings"] = pathlib.Path(config.model)
     if current is not None:
         roles["current"] = current
     try:

@@ -245,11 +245,3 @@ def test_what_is_no_regular_file(tmp_path):
     for path in ("/dev/zero", pipe):
         with pytest.raises(BundleError, match="no regular file"):
             bundle.read(path)
-
-
-def test_shipped_models_go_by_name_where_no_file_does(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert bundle.read("standard") == bundle.read()
-    (tmp_path / "standard").write_bytes(b"a file of that name")
-    with pytest.raises(BundleError, match="not a TFLite model"):
-        bundle.read("standard")
