@@ -78,7 +78,10 @@ def configuration(
             "could not be measured; valid: recordings of two people and more"
         )
     config = configs.load(base)
-    recipe = config.recipe
+    # Neither noise recordings nor a processor with bfloat16 come with somebody's
+    # folder, and no corpus there outweighs another.
+    noise = dataclasses.replace(config.augmentation, noise_folder="")
+    recipe = dataclasses.replace(config.recipe, compute="float32", clips_per_speaker=0)
     if recipe.early_stopping_epochs:
         raise ConfigError(
             f"{base}: early_stopping_epochs is {recipe.early_stopping_epochs}; valid "
@@ -106,6 +109,7 @@ def configuration(
         corpora=tuple(corpora),
         labels=labels,
         label_map=dict(label_map),
+        augmentation=noise,
         recipe=dataclasses.replace(recipe, start_from=str(start_from or "")),
     )
     return config, clips

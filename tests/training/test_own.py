@@ -8,6 +8,7 @@ pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.
 
 from edge_ser.classifier import Classifier
 from edge_ser.errors import ConfigError
+from training import config as configs
 from training import own
 from training.__main__ import main
 from training.errors import CorpusError
@@ -92,6 +93,15 @@ def test_from_a_folder_to_a_bundle(tmp_path, small, capsys):
     (run,) = find_start(started)
     assert run.trained_on(learned[0])
     assert own._finished(out / "run", config, 0, clips) is None
+
+
+def test_the_standard_recipe_needs_nothing_but_the_recordings(tmp_path):
+    config, _ = own.configuration(record(tmp_path / "mine"), ["folders"], {})
+    standard = configs.load(own.CONFIG)
+    assert standard.augmentation.noise_folder  # which nobody's recordings hold
+    assert config.augmentation.noise_folder == config.copies.rooms == ""
+    assert config.augmentation.reverberation == standard.augmentation.reverberation
+    assert (config.recipe.compute, config.recipe.clips_per_speaker) == ("float32", 0)
 
 
 def test_unknown_speakers_are_a_loud_warning(tmp_path, small):
