@@ -16,6 +16,9 @@ from edge_ser.errors import EdgeSerError
 
 T = TypeVar("T")
 
+_GOODBYE_S = 5.0
+"""For a child that has answered to let go of its semaphores, or Python warns of them."""
+
 
 def alone(
     what: str, function: Callable[..., T], *arguments: Any, limit_s: float | None = None
@@ -48,6 +51,7 @@ def alone(
             if not here.poll(limit_s):
                 raise ConversionError(f"{what} took longer than {limit_s:g} s")
             answer: tuple[str, Any] = here.recv()
+            process.join(_GOODBYE_S)
         except EOFError:
             process.join()
             words = chatter.read().decode(errors="replace")
