@@ -232,7 +232,7 @@ class Stream:
     >>> stream = Classifier.load().stream()
     >>> predictions = stream.push(np.zeros(16000 * 4, np.float32))
     >>> [round(prediction.start_s, 2) for prediction in predictions]
-    [0.0, 0.5, 1.0]
+    [0.0, 0.5, 1.0, 1.5, 2.0]
     """
 
     def __init__(self, classifier: Classifier, hop_frames: int) -> None:

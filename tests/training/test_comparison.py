@@ -43,7 +43,7 @@ def test_the_page_compares_and_needs_nothing_else(folders, tmp_path, capsys):
     for heading in ("By emotion", "By gender", "By language", "By corpus"):
         assert page.count(heading) == 2
     assert "validation loss rises from epoch 2 on" in page
-    assert page.count("<img") == 2 * 3 + 1
+    assert page.count("<img") == 2 * 3 + 6 + 1  # learning curves of the folds, and one
     assert "| int8 |" in capsys.readouterr().out
 
 
