@@ -17,7 +17,7 @@ from edge_ser.errors import EdgeSerError
 T = TypeVar("T")
 
 _GOODBYE_S = 5.0
-"""For a child that has answered to let go of its semaphores, or Python warns of them."""
+"""For a child that has answered to let go of semaphores, or Python warns of them."""
 
 
 def alone(
