@@ -67,9 +67,9 @@ class Batches:
         weights = np.maximum(count, 1.0) ** -power
         weights[count == 0] = 0
         self.class_weights = weights / (weights @ count / count.sum())
-        per_epoch = int(self.shown.sum())
-        self.size = min(recipe.batch_size, per_epoch)
-        self.per_epoch = per_epoch // self.size
+        clips = int(self.shown.sum())
+        self.size = min(recipe.batch_size, clips)
+        self.per_epoch = clips // self.size
         truth = np.eye(len(config.labels))[self.labels]
         truth = truth * (1 - recipe.label_smoothing)
         truth += recipe.label_smoothing / len(config.labels)

@@ -80,7 +80,7 @@ def configuration(
     config = configs.load(base)
     # Neither noise recordings nor a processor with bfloat16 come with somebody's
     # folder, and no corpus there outweighs another.
-    noise = dataclasses.replace(config.augmentation, noise_folder="")
+    augmentation = dataclasses.replace(config.augmentation, noise_folder="")
     recipe = dataclasses.replace(config.recipe, compute="float32", clips_per_speaker=0)
     if recipe.early_stopping_epochs:
         raise ConfigError(
@@ -109,7 +109,7 @@ def configuration(
         corpora=tuple(corpora),
         labels=labels,
         label_map=dict(label_map),
-        augmentation=noise,
+        augmentation=augmentation,
         recipe=dataclasses.replace(recipe, start_from=str(start_from or "")),
     )
     return config, clips
