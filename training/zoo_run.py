@@ -68,18 +68,31 @@ def recipes(name: str) -> dict[str, Config]:
 
     Ours keeps the paper's network and features and takes augmentation and recipe of
     `small`, which learns from the tested corpus alone as well; that one has no other.
+    Masks last as long there and span the same share of the bands or coefficients; what
+    else there is varies log-mel frames, of which MFCC are made afterwards.
     """
     small = configs.load(CONFIGS / "small.toml")
     if name == OWN:
         return {"ours": small}
     paper = configs.load(CONFIGS / "zoo" / f"{name}.toml")
+    masks = small.augmentation
+    frames = masks.time_mask_frames * _hop_s(small) / _hop_s(paper)
+    share = masks.frequency_mask_bands / small.features.n_features
     ours = dataclasses.replace(
         paper,
         name=f"{name}-ours",
-        augmentation=small.augmentation,
+        augmentation=dataclasses.replace(
+            masks,
+            time_mask_frames=round(frames),
+            frequency_mask_bands=round(share * paper.features.n_features),
+        ),
         recipe=small.recipe,
     )
     return {"paper": paper, "ours": ours}
+
+
+def _hop_s(config: Config) -> float:
+    return config.features.hop_samples / config.features.sample_rate_hz
 
 
 def for_protocol(config: Config, name: str) -> Config:

@@ -1,14 +1,19 @@
 """The zoo's table says what the saved predictions say, and its recipes are equal."""
 
+import dataclasses
 import json
 import pathlib
 
+import numpy as np
 import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
+from made_up import made_up_clip
 from training import config, report, zoo, zoo_results, zoo_run
 from training.__main__ import main
+from training.batches import Batches
+from training.dataset import FeatureSet, frame_spec, stored_statistics
 from training.errors import RunError
 
 LABELS = ("angry", "sad")
@@ -115,13 +120,62 @@ def test_our_recipe_is_that_of_our_small_network():
             paper.features,
             paper.model,
         )
-        assert ours.augmentation == small.augmentation
         assert ours.recipe == small.recipe
+        masks = ("time_mask_frames", "frequency_mask_bands")
+        unmasked = dict.fromkeys(masks, 0)
+        assert dataclasses.replace(ours.augmentation, **unmasked) == (
+            dataclasses.replace(small.augmentation, **unmasked)
+        )
         assert ours.corpora == paper.corpora == small.corpora  # the same data for all
         german = zoo_run.for_protocol(ours, "emodb4")
         assert german.corpora == ("emodb",)
         assert set(german.labels) == {"angry", "happy", "neutral", "sad"}
     assert zoo_run.recipes("small") == {"ours": small}
+
+
+def test_our_masks_are_as_long_and_as_wide_at_any_frame_rate():
+    made = {name: zoo_run.recipes(name)["ours"] for name in zoo_run.NETWORKS}
+    widths = {}
+    for name, ours in made.items():
+        spec, masks = ours.features, ours.augmentation
+        hop_s = spec.hop_samples / spec.sample_rate_hz
+        assert abs(masks.time_mask_frames * hop_s - 0.24) <= hop_s / 2, name
+        widths[name] = (masks.time_mask_frames, masks.frequency_mask_bands)
+    assert widths["cnn1d"] == (24, 5)  # 10 ms, 40 MFCC
+    assert widths["lstm-stacked"] == (12, 2)  # 20 ms, 13 MFCC
+    assert widths["cnn2d"] == (12, 16)  # 20 ms, 128 bands
+
+
+@pytest.mark.parametrize("name", zoo_run.NETWORKS)
+def test_our_recipe_varies_what_every_network_takes(name):
+    """And standard's rooms, equaliser and noise: log-mel, whatever is made of it."""
+    standard = config.load(zoo_run.CONFIGS / "standard.toml").augmentation
+    assert standard.reverberation
+    assert standard.noise_folder
+    ours = zoo_run.recipes(name)["ours"]
+    random = np.random.default_rng(0)
+    bands = frame_spec(ours.features).n_static
+
+    def spectra(count, level):
+        return random.normal(level, 2, (count, bands)).astype(np.float32)
+
+    clips = [
+        made_up_clip(number, str(number % 4), ours.labels[number % 8], "ravdess")
+        for number in range(64)
+    ]
+    features = FeatureSet(
+        ours.features, tuple(clips), spectra(64 * 90, -4), np.arange(65) * 90
+    )
+    mean, std = stored_statistics(features)
+    fitted = dataclasses.replace(
+        ours.features, mean=(*mean.tolist(),), std=(*std.tolist(),)
+    )
+    features = dataclasses.replace(features.with_spec(fitted), noise=(spectra(50, -6),))
+    for augmentation in (ours.augmentation, standard):
+        varied = dataclasses.replace(ours, augmentation=augmentation)
+        inputs, _ = next(iter(Batches(features, varied, seed=0)))
+        assert inputs.shape[1:] == (fitted.frames_per_window, fitted.n_features)
+        assert np.isfinite(inputs).all()
 
 
 def test_the_most_telling_rows_come_first():
