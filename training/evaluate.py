@@ -41,10 +41,10 @@ _ANSWERS = "answers.npz"
 def under_protocol(config: Config, name: str) -> Config:
     """The config judged by other folds, under a name of its own.
 
-    Leaving corpora out one by one is a task of the four labels that all have.
+    Tests across corpora are a task of the four labels that all have.
     """
     labels = config.labels
-    if name == protocols.LEAVE_ONE_CORPUS_OUT:
+    if name in protocols.ACROSS_CORPORA:
         labels = protocols.COMMON_CLASSES
     return dataclasses.replace(
         config, name=f"{config.name}-{name}", protocol=name, labels=labels

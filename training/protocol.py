@@ -16,6 +16,9 @@ _CORPUS_OF = {"emodb4": "emodb"}
 
 
 LEAVE_ONE_CORPUS_OUT = "leave-one-corpus-out"
+ONE_CORPUS = "one-corpus"
+"""What the former is compared with: a fold learns from one corpus, tests all others."""
+ACROSS_CORPORA = (LEAVE_ONE_CORPUS_OUT, ONE_CORPUS)
 COMMON_CLASSES = ("angry", "happy", "neutral", "sad")
 """Of all corpora."""
 SENTENCES = "-sentences"
@@ -29,7 +32,7 @@ class Protocol:
 
     Mostly the test speakers of one corpus; all other speakers train. With
     `test_sentences` a fold tests one sentence of its speakers, and nobody's clips of
-    that sentence train. With `test_corpora` a fold tests a whole corpus.
+    that sentence train. With `test_corpora` a fold tests whole corpora.
     """
 
     name: str
@@ -38,7 +41,7 @@ class Protocol:
     classes: tuple[str, ...]
     test_speakers: dict[int, tuple[str, ...]]
     test_sentences: dict[int, str] = dataclasses.field(default_factory=dict)
-    test_corpora: dict[int, str] = dataclasses.field(default_factory=dict)
+    test_corpora: dict[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def is_test(self, clip: Clip, fold: int) -> bool:
         """Whether the fold tests on this clip."""
@@ -58,7 +61,7 @@ class Protocol:
 
         def is_apart(other: int) -> bool:
             if self.test_corpora:
-                return other != fold
+                return not {*self.test_corpora[other]} & {*self.test_corpora[fold]}
             same_text = self.test_sentences.get(other, other) == (
                 self.test_sentences.get(fold, fold)
             )
@@ -69,7 +72,7 @@ class Protocol:
 
     def _is_test_speaker(self, clip: Clip, fold: int) -> bool:
         if self.test_corpora:
-            return clip.corpus == self.test_corpora[fold]
+            return clip.corpus in self.test_corpora[fold]
         return clip.corpus == self.corpus and clip.speaker in self.test_speakers[fold]
 
 
@@ -78,7 +81,7 @@ def load(name: str, clips: Iterable[Clip] | None = None) -> Protocol:
 
     Args:
         name: a key of ``training/folds.json``; such a key with ``-sentences``, which
-            keeps speakers and sentences apart; or ``leave-one-corpus-out``.
+            keeps speakers and sentences apart; or one of `ACROSS_CORPORA`.
         clips: if given, every speaker that the folds name must be among them. The last
             two kinds need them.
 
@@ -87,14 +90,14 @@ def load(name: str, clips: Iterable[Clip] | None = None) -> Protocol:
             the clips; clips of one corpus or of too many sentences.
     """
     known = None if clips is None else list(clips)
-    if name == LEAVE_ONE_CORPUS_OUT:
-        return _corpora_apart(known or [])
+    if name in ACROSS_CORPORA:
+        return _corpora_apart(name, known or [])
     base = name.removesuffix(SENTENCES)
     table = json.loads(_FOLDS_FILE.read_text())
     if base not in table:
         raise ProtocolError(
             f"unknown protocol {name!r}; valid: {', '.join(table)}, one of these with "
-            f"{SENTENCES}, {LEAVE_ONE_CORPUS_OUT}"
+            f"{SENTENCES}, {', '.join(ACROSS_CORPORA)}"
         )
     entry = table[base]
     protocol = Protocol(
@@ -140,22 +143,24 @@ def _sentences_apart(protocol: Protocol, clips: Sequence[Clip]) -> Protocol:
     )
 
 
-def _corpora_apart(clips: Sequence[Clip]) -> Protocol:
+def _corpora_apart(name: str, clips: Sequence[Clip]) -> Protocol:
     """A fold for every corpus, in the order of their names."""
     names = sorted({clip.corpus for clip in clips})
     if len(names) < 2:
-        raise ProtocolError(
-            f"{LEAVE_ONE_CORPUS_OUT} needs clips of two corpora; there are {names}"
-        )
+        raise ProtocolError(f"{name} needs clips of two corpora; there are {names}")
+    tested = {
+        number: tuple(n for n in names if (n == own) != (name == ONE_CORPUS))
+        for number, own in enumerate(names, 1)
+    }
     return Protocol(
-        name=LEAVE_ONE_CORPUS_OUT,
+        name=name,
         corpus="",
         classes=COMMON_CLASSES,
         test_speakers={
-            number: tuple(sorted({c.speaker for c in clips if c.corpus == name}))
-            for number, name in enumerate(names, 1)
+            number: tuple(sorted({c.speaker for c in clips if c.corpus in corpora}))
+            for number, corpora in tested.items()
         },
-        test_corpora=dict(enumerate(names, 1)),
+        test_corpora=tested,
     )
 
 

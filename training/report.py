@@ -100,23 +100,29 @@ def read_predictions(path: pathlib.Path) -> tuple[tuple[str, ...], Rows]:
 
 
 def _check_rows(path: pathlib.Path, labels: tuple[str, ...], rows: Rows) -> None:
-    """Every variant must speak once of the same clips, and of known labels."""
+    """Every variant must speak as often of the same clips, and of known labels."""
     if not rows:
         raise RunError(f"{path}: holds no prediction")
-    clips: dict[str, list[tuple[str, str, str]]] = {}
+    clips: dict[str, list[tuple[str, ...]]] = {}
     for number, row in enumerate(rows, 2):
         if None in row.values() or {row["label"], row["predicted"]} - set(labels):
             raise RunError(f"{path}: line {number} is cut, or has an unknown label")
         if not all(_SHARE.fullmatch(row[f"p_{label}"]) for label in labels):
             raise RunError(f"{path}: line {number} has a probability that is none")
-        of_variant = clips.setdefault(row["variant"], [])
-        of_variant.append((row["seed"], row["corpus"], row["clip"]))
+        clips.setdefault(row["variant"], []).append(_by_clip(row))
     first = next(iter(clips.values()))
     if len(set(first)) != len(first):
-        raise RunError(f"{path}: a clip is predicted twice")
+        raise RunError(f"{path}: a clip is predicted twice in a fold")
+    # The folds of a leaky variant are others.
+    told = sorted(clip for *clip, _ in first)
     for variant, of_variant in clips.items():
-        if sorted(of_variant) != sorted(first):
+        if sorted(clip for *clip, _ in of_variant) != told:
             raise RunError(f"{path}: {variant} does not speak of the same clips")
+
+
+def _by_clip(row: Mapping[str, str]) -> tuple[str, ...]:
+    """What a row answers to; folds that learn from one corpus each share test clips."""
+    return row["seed"], row["corpus"], row["clip"], row["fold"]
 
 
 def protocol_of(folder: pathlib.Path) -> str:
@@ -134,7 +140,7 @@ def protocol_of(folder: pathlib.Path) -> str:
 def by_variant(rows: Rows) -> dict[str, Rows]:
     """Rows of each variant, sorted by seed and clip, so that variants pair up."""
     groups: dict[str, Rows] = {}
-    for row in sorted(rows, key=lambda r: (r["seed"], r["corpus"], r["clip"])):
+    for row in sorted(rows, key=_by_clip):
         groups.setdefault(row["variant"], []).append(row)
     return groups
 

@@ -94,10 +94,21 @@ def test_sentences_and_speakers_are_kept_apart():
 def test_one_corpus_is_left_out_at_a_time():
     clips = [spoken("01", "a", corpus) for corpus in ("nemo", "emodb", "ravdess")]
     apart = protocol.load("leave-one-corpus-out", clips)
-    assert apart.test_corpora == {1: "emodb", 2: "nemo", 3: "ravdess"}
+    assert apart.test_corpora == {1: ("emodb",), 2: ("nemo",), 3: ("ravdess",)}
     assert [apart.is_test(c, 2) for c in clips] == [True, False, False]
     assert [apart.stays_out(c, 2) for c in clips] == [True, False, False]
     assert not apart.is_test(dataclasses.replace(clips[0], emotion="calm"), 2)
     assert apart.folds_of_others(2) == (1, 3)
     with pytest.raises(ProtocolError, match="two corpora"):
         protocol.load("leave-one-corpus-out", clips[:1])
+
+
+def test_one_corpus_teaches_at_a_time():
+    clips = [spoken("01", "a", corpus) for corpus in ("nemo", "emodb", "ravdess")]
+    apart = protocol.load("one-corpus", clips)
+    assert apart.test_corpora[2] == ("emodb", "ravdess")
+    assert [apart.is_test(c, 2) for c in clips] == [False, True, True]
+    assert [apart.stays_out(c, 2) for c in clips] == [False, True, True]
+    assert apart.folds_of_others(2) == ()  # each has a test clip of this fold's
+    with pytest.raises(ProtocolError, match="two corpora"):
+        protocol.load("one-corpus", clips[:1])
