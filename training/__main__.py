@@ -245,6 +245,8 @@ def _print_report(
     plots_folder: pathlib.Path | None = None,
     folds: Sequence[int] | None = None,
 ) -> None:
+    from training import comparison
+
     labels, rows = report.read_predictions(folder / "predictions.csv")
     if folds:
         rows = [row for row in rows if int(row["fold"]) in folds]
@@ -261,6 +263,7 @@ def _print_report(
     shown = report.shown_variant(groups)
     print(f"{shown}, percent of each class:\n")
     print(report.confusion_markdown(groups[shown], labels), end="\n\n")
+    print(comparison.groups_markdown(groups[shown], report.read_clips(folder)))
     if plots_folder:
         from training import plots
 

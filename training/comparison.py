@@ -188,6 +188,28 @@ def groups(rows: report.Rows, by: str, told: report.Told) -> list[list[str]]:
     return lines
 
 
+def groups_markdown(rows: report.Rows, told: report.Told) -> str:
+    """A table of each of `GROUPINGS` in which the rows differ; of one variant.
+
+    >>> rows = [
+    ...     dict(corpus="emovo", clip=f"neu-{who}-b1", speaker=who, seed="0", fold="1",
+    ...          label="neutral", predicted="neutral") for who in ("f1", "m1")
+    ... ]
+    >>> print(groups_markdown(rows, {}))
+    | gender | UA | WA | clips |
+    | --- | --- | --- | --- |
+    | female | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | 1 |
+    | male | 100.0 [100.0, 100.0] | 100.0 [100.0, 100.0] | 1 |
+    <BLANKLINE>
+    """
+    tables = []
+    for by in GROUPINGS:
+        lines = groups(rows, by, told)
+        if len(lines) > 1:
+            tables.append(report.markdown_table([by, "UA", "WA", "clips"], lines))
+    return "".join(f"{table}\n\n" for table in tables).removesuffix("\n")
+
+
 def _by_name(row: Mapping[str, str]) -> Mapping[str, str]:
     """What the corpus's file names tell of a predicted clip."""
     adapter = ADAPTERS.get(row["corpus"])
