@@ -422,7 +422,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--protocol",
         help="other folds than the config's: emodb4, ravdess-sentences, "
-        "leave-one-corpus-out, one-corpus; random-10fold-best-epoch shows what a leak is worth",
+        "leave-one-corpus-out, one-corpus; random-10fold-best-epoch shows what a "
+        "leak is worth",
     )
     sub.add_argument(
         "--honest",
