@@ -38,6 +38,37 @@ def test_every_table_row_of_the_readme_is_recomputed(report, rows):
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "small-ravdess-sentences",
+        "small-four-leave-one-corpus-out",
+        "small-four-one-corpus",
+    ],
+)
+def test_what_strangers_get_is_recomputed(report, name):
+    from training import comparison
+
+    folder = STANDARD.parent / name
+    _, saved = report.read_predictions(folder / "predictions.csv")
+    table = report.figures_table(saved, report.protocol_of(folder))
+    assert json.loads((folder / "figures.json").read_text()) == table
+    shown = report.markdown(name, table)
+    if "corpus" in name:
+        of_variant = report.by_variant(saved)["int8-pruned"]
+        head = ["corpus", "UA", "WA", "clips"]
+        shown += "\n" + report.markdown_table(
+            head, comparison.groups(of_variant, "corpus", {})
+        )
+    page = (STANDARD.parent / "strangers.md").read_text()
+    for line in shown.splitlines():
+        assert line in page, line
+    if name.endswith("sentences"):
+        assert f"to {100 * table[0]['ua']:.1f} on words" in README
+    if name.endswith("one-corpus-out"):
+        assert f"recognises {100 * table[-1]['ua']:.1f} %" in README
+
+
+@pytest.mark.parametrize(
     "name", sorted(p.name for p in STANDARD.parent.glob("*-leak-*"))
 )
 def test_what_a_leak_is_worth_is_recomputed(report, name):
