@@ -61,7 +61,7 @@ def test_each_classifier_finds_what_can_be_found(kind):
     rows, labels, speakers = groups(kind)
     strange = speakers == "s9"
     learn, test = np.flatnonzero(~strange), np.flatnonzero(strange)
-    options = {} if kind == "hmm" else {"pca": 0.99, "select": 5}
+    options = {} if kind == "hmm" else {"reductions": tuple(classifiers.REDUCTIONS)}
     fitted = classifiers.fitted(
         kind, [rows[i] for i in learn], labels[learn], speakers[learn], **options
     )

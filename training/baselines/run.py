@@ -28,10 +28,8 @@ class Baseline:
     """Out of `functionals.FUNCTIONALS`; ``frames`` for sequences of MFCC."""
     classifier: str
     """Out of `classifiers.KINDS`."""
-    pca: float = 0.0
-    """Share of variance kept; 0: no PCA."""
-    select: int = 0
-    """Features kept by their F score; 0: all."""
+    reductions: tuple[str, ...] = ("none",)
+    """Out of `classifiers.REDUCTIONS`; with several the search by speaker chooses."""
 
     @property
     def digest(self) -> str:
@@ -40,22 +38,42 @@ class Baseline:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+_VOICE = ("none", "pca", "half")
+
 BASELINES = {
     row.name: row
     for row in (
         Baseline(name="egemaps-svm", features="egemaps", classifier="svm"),
-        Baseline(name="compare-svm", features="compare", classifier="svm"),
-        Baseline(name="voice-svm", features="voice", classifier="svm"),
-        Baseline(name="egemaps-forest", features="egemaps", classifier="forest"),
-        Baseline(name="egemaps-knn", features="egemaps", classifier="knn", pca=0.95),
-        Baseline(name="egemaps-gmm", features="egemaps", classifier="gmm", pca=0.95),
         Baseline(
-            name="compare-select-svm",
+            name="compare-svm",
             features="compare",
             classifier="svm",
-            select=500,
+            reductions=("none", "tenth"),
+        ),
+        Baseline(
+            name="voice-svm", features="voice", classifier="svm", reductions=_VOICE
         ),
         Baseline(name="mfcc-hmm", features="frames", classifier="hmm"),
+        Baseline(name="egemaps-forest", features="egemaps", classifier="forest"),
+        Baseline(name="voice-forest", features="voice", classifier="forest"),
+        Baseline(
+            name="egemaps-knn",
+            features="egemaps",
+            classifier="knn",
+            reductions=("pca",),
+        ),
+        Baseline(
+            name="voice-knn", features="voice", classifier="knn", reductions=_VOICE
+        ),
+        Baseline(
+            name="egemaps-gmm",
+            features="egemaps",
+            classifier="gmm",
+            reductions=("pca",),
+        ),
+        Baseline(
+            name="voice-gmm", features="voice", classifier="gmm", reductions=_VOICE
+        ),
     )
 }
 
@@ -70,12 +88,14 @@ def rows_of(
         vectors = functionals.extract(clips, kind, cache)
         return vectors.clips, vectors.values
     from edge_ser.dsp import deltas
+    from training.dataset import coefficients
     from training.extraction import extract
 
     frames = extract(clips, _HMM_SPEC, cache)
     sequences = []
     for index in range(len(frames.clips)):
-        static = frames.clip_frames(index)[::2]  # neighbours say much the same
+        log_mel = frames.clip_frames(index)[::2]  # neighbours say much the same
+        static = coefficients(log_mel, _HMM_SPEC)
         both = np.concatenate([static, deltas(static)], 1)
         sequences.append((both - both.mean(0)) / (both.std(0) + 1e-5))
     return frames.clips, sequences
@@ -106,6 +126,7 @@ def evaluate(
     emotions = np.array([clip.emotion for clip in clips])
     speakers = np.array([clip.speaker_key for clip in clips])
     predictions: list[dict[str, Any]] = []
+    chosen = {}
     started = time.process_time()
     for fold in protocol.test_speakers:
         held = np.array([protocol.stays_out(clip, fold) for clip in clips])
@@ -118,9 +139,9 @@ def evaluate(
             [rows[i] for i in learn],
             emotions[learn],
             speakers[learn],
-            pca=baseline.pca,
-            select=baseline.select,
+            reductions=baseline.reductions,
         )
+        chosen[fold] = classifiers.chosen(classifier)
         scored = classifiers.scores(classifier, [rows[i] for i in test])
         classes = list(classifier.classes_)
         for index, scores in zip(test, scored, strict=True):
@@ -143,7 +164,8 @@ def evaluate(
         "name": baseline.name,
         "kind": "baseline",
         "converts": "no: no network",
-        "recipe": "grid search by speaker",
+        "recipe": "grid search by speaker" if any(chosen.values()) else "no search",
+        "chosen": chosen,
         "training_cpu_s": round(time.process_time() - started, 1),
     }
     config = {**dataclasses.asdict(baseline), "protocol": protocol_name}
