@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edge_ser.errors import ConfigError
 from edge_ser.features import FeatureSpec, model_input
-from training.dataset import FeatureSet, coefficients, frame_spec, silent_frame
+from training.dataset import FeatureSet, coefficients, frame_spec
 
 Float32 = npt.NDArray[np.float32]
 
@@ -85,7 +85,7 @@ class WindowSampler:
         self.features = features
         self.augmentation = augmentation
         self.random = np.random.default_rng(seed)
-        self._silence = silent_frame(features.spec)
+        self._silence = features.silent_frame()
         # Every version of every clip, end to end.
         versions = (features, *features.copies)
         self._frames = np.concatenate([v.frames for v in versions])
@@ -94,7 +94,9 @@ class WindowSampler:
             [v.offsets[:-1] + end for v, end in zip(versions, ends, strict=False)]
         )
         self._lengths = np.stack([np.diff(v.offsets) for v in versions])
-        self._has_mels = frame_spec(features.spec).n_mfcc is None
+        self._has_mels = (
+            not features.samples and frame_spec(features.spec).n_mfcc is None
+        )
         if not self._has_mels and (
             augmentation.noise_snr_db
             or augmentation.frequency_warp
@@ -103,9 +105,9 @@ class WindowSampler:
             or augmentation.equaliser_db
         ):
             raise ConfigError(
-                "gain, frequency warp, equaliser, reverberation and noise cannot vary "
-                "MFCC whose first coefficient is the log energy; valid: "
-                "first_coefficient 'dct'"
+                "gain, frequency warp, equaliser, reverberation and noise vary log-mel "
+                "frames; valid: 0 of them for a network that takes samples, or for "
+                "MFCC whose first_coefficient is not 'dct'"
             )
         # How the power of stationary noise scatters from frame to frame.
         shape = (4096 + features.spec.frames_per_window, features.spec.n_mels)

@@ -62,6 +62,8 @@ class FeatureSet:
     """Log-mel frames of noise recordings, each of shape (frames, n_mels)."""
     skip_bad: bool = False
     """Whether unreadable clips were left out."""
+    samples: bool = False
+    """Each frame is one sample of the recording: nothing is computed of it."""
 
     def clip_frames(self, index: int) -> Float32:
         """Frames of one clip, shape (frames, bands)."""
@@ -79,11 +81,16 @@ class FeatureSet:
             tuple(copy.subset(keep) for copy in self.copies),
             self.noise,
             self.skip_bad,
+            self.samples,
         )
 
     def with_spec(self, spec: FeatureSpec) -> FeatureSet:
         """The same frames under a spec that differs only in what windows get."""
         return dataclasses.replace(self, spec=spec)
+
+    def silent_frame(self) -> Float32:
+        """A frame of digital silence, which pads a short clip."""
+        return np.zeros(1, np.float32) if self.samples else silent_frame(self.spec)
 
 
 def frame_spec(spec: FeatureSpec) -> FeatureSpec:

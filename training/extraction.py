@@ -44,6 +44,7 @@ class _Job:
     version: int
     """0 is the original."""
     rooms: tuple[pathlib.Path, ...]
+    samples: bool
 
 
 def extract(
@@ -55,6 +56,7 @@ def extract(
     rooms: Sequence[pathlib.Path] = (),
     noises: Sequence[pathlib.Path] = (),
     skip_bad: bool = False,
+    samples: bool = False,
 ) -> FeatureSet:
     """Frames of every clip; clips with samples heard before are left out.
 
@@ -65,6 +67,7 @@ def extract(
         rooms: impulse responses for them.
         noises: recordings whose log-mel frames are wanted, too.
         skip_bad: leave clips out that cannot be read, instead of refusing all.
+        samples: each frame is one sample, see `training.zoo.takes_samples`.
 
     Raises:
         CorpusError: unreadable clips, by name; or none at all is left.
@@ -73,11 +76,11 @@ def extract(
     frames_of = frame_spec(spec)
     digests = [_file_digest(clip.path) for clip in clips]
     jobs = [
-        _Job(clip.path, frames_of, file, copies, version, tuple(rooms))
+        _Job(clip.path, frames_of, file, copies, version, tuple(rooms), samples)
         for version in range(copies.count + 1)
         for clip, file in zip(
             clips,
-            _places(cache, digests, frames_of, copies, version, rooms),
+            _places(cache, digests, frames_of, copies, version, rooms, samples),
             strict=True,
         )
     ]
@@ -105,6 +108,7 @@ def extract(
         copies=tuple(versions[1:]),
         noise=_noise_frames(noises, frames_of),
         skip_bad=skip_bad,
+        samples=samples,
     )
 
 
@@ -168,13 +172,14 @@ def _places(
     copies: Copies,
     version: int,
     rooms: Sequence[pathlib.Path],
+    samples: bool,
 ) -> list[pathlib.Path | None]:
     """Where the frames of each clip are kept."""
     if cache is None:
         return [None] * len(digests)
     # What other code computed is not what the device would.
     code = [pathlib.Path(m.__file__ or "").read_text() for m in (dsp, front_end)]
-    told: list[object] = [spec.to_dict(), code]
+    told: list[object] = [spec.to_dict(), "samples" if samples else code]
     if version:
         varied = dataclasses.replace(copies, count=1, rooms=str(bool(rooms)))
         source = pathlib.Path(variation.__file__).read_text()
@@ -235,7 +240,10 @@ def _compute(job: _Job) -> Float32 | str:
         samples = variation.vary(
             samples, rate, job.copies, responses, np.random.default_rng(seed)
         )
-    frames = static_features(_padded(samples, job.spec), job.spec)
+    if job.samples:
+        frames = samples[:, None]
+    else:
+        frames = static_features(_padded(samples, job.spec), job.spec)
     if job.file is not None:
         partial = job.file.with_name(f".partial-{os.getpid()}-{job.file.name}")
         try:

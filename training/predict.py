@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.augment import model_inputs
-from training.dataset import FeatureSet, silent_frame, window_starts
+from training.dataset import FeatureSet, window_starts
 
 Float32 = npt.NDArray[np.float32]
 
@@ -19,7 +19,7 @@ def clip_windows(features: FeatureSet, index: int, hop_frames: int) -> Float32:
     spec, frames = features.spec, features.clip_frames(index)
     short = spec.frames_per_window - len(frames)
     if short > 0:
-        tail = np.broadcast_to(silent_frame(spec), (short, frames.shape[1]))
+        tail = np.broadcast_to(features.silent_frame(), (short, frames.shape[1]))
         frames = np.concatenate([frames, tail])
     starts = window_starts(len(frames), spec.frames_per_window, hop_frames)
     return model_inputs(

@@ -21,7 +21,7 @@ from conversion.verify import all_problems
 from edge_ser import bundle
 from edge_ser.bundle import Card
 from training import protocol as protocols
-from training import runs
+from training import runs, zoo
 from training.config import Config, parse
 from training.corpora import Clip, corpus_name, find_clips, terms
 from training.dataset import FeatureSet
@@ -84,6 +84,7 @@ def load_features(
         rooms=training_recordings(rooms, data) if rooms else (),
         noises=training_recordings(noise, data) if noise else (),
         skip_bad=skip_bad,
+        samples=zoo.takes_samples(config.architecture),
     )
 
 
@@ -314,7 +315,16 @@ def measured_temperature(config: Config) -> float:
 def conversion_job(
     run: runs.Run, features: FeatureSet, data: pathlib.Path, cache: pathlib.Path
 ) -> Job:
-    """What conversion needs to know of a run."""
+    """What conversion needs to know of a run.
+
+    Raises:
+        ConversionError: its network takes samples.
+    """
+    if zoo.takes_samples(run.config.architecture):
+        raise ConversionError(
+            f"{run.config.architecture} takes samples; valid: an architecture that "
+            "takes the features which the device computes, log-mel or MFCC"
+        )
     learned = training_features(run, features)
     windows, names = calibration_windows(learned, run.config.hop_frames, run.seed)
     return Job(

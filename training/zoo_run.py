@@ -24,6 +24,7 @@ from edge_ser import bundle
 from training import config as configs
 from training import evaluate, plots, report, runs, stages, workers, zoo, zoo_results
 from training import protocol as protocols
+from training.augment import Augmentation
 from training.baselines.run import BASELINES
 from training.baselines.run import evaluate as evaluate_baseline
 from training.config import Config
@@ -55,6 +56,7 @@ NETWORKS = (
     "lstm3",
     "cnn2d-lstm",
     "spectrogram-transformer",
+    "waveform",
 )
 """The most telling six first."""
 OWN = "small"
@@ -69,7 +71,8 @@ def recipes(name: str) -> dict[str, Config]:
     Ours keeps the paper's network and features and takes augmentation and recipe of
     `small`, which learns from the tested corpus alone as well; that one has no other.
     Masks last as long there and span the same share of the bands or coefficients; what
-    else there is varies log-mel frames, of which MFCC are made afterwards.
+    else there is varies log-mel frames, of which MFCC are made afterwards. Of samples
+    only tempo (and pitch with it), masks and mixtures are varied.
     """
     small = configs.load(CONFIGS / "small.toml")
     if name == OWN:
@@ -78,14 +81,22 @@ def recipes(name: str) -> dict[str, Config]:
     masks = small.augmentation
     frames = masks.time_mask_frames * _hop_s(small) / _hop_s(paper)
     share = masks.frequency_mask_bands / small.features.n_features
+    augmentation = dataclasses.replace(
+        masks,
+        time_mask_frames=round(frames),
+        frequency_mask_bands=round(share * paper.features.n_features),
+    )
+    if zoo.takes_samples(paper.architecture):
+        augmentation = Augmentation(
+            time_warp=augmentation.time_warp,
+            time_masks=augmentation.time_masks,
+            time_mask_frames=augmentation.time_mask_frames,
+            mixup=augmentation.mixup,
+        )
     ours = dataclasses.replace(
         paper,
         name=f"{name}-ours",
-        augmentation=dataclasses.replace(
-            masks,
-            time_mask_frames=round(frames),
-            frequency_mask_bands=round(share * paper.features.n_features),
-        ),
+        augmentation=augmentation,
         recipe=small.recipe,
     )
     return {"paper": paper, "ours": ours}
@@ -138,6 +149,8 @@ def describe(config: Config) -> dict[str, Any]:
         placements = edgetpu.check(flatbuffer)
         mapped = sum(placement.is_mapped for placement in placements)
         told["edge_tpu"] = f"{mapped} of {len(placements)} operators"
+        if zoo.takes_samples(config.architecture):
+            told["converts"] = "full int8, but no bundle: the device computes features"
     except ConversionError as error:
         told["converts"] = f"no: {error}"
         flatbuffer = convert(model, None)

@@ -203,5 +203,7 @@ def test_cepstra_are_varied_as_spectra(features):
     assert np.ptp(inputs[:, free, 0], axis=0).min() > 1
     assert np.ptp(inputs[:, free, 1:], axis=0).max() < 1e-3
     energy = dataclasses.replace(spec, first_coefficient="log_energy")
-    with pytest.raises(ConfigError, match="log energy"):
-        sampler(features.with_spec(energy), gain_db=10.0)
+    samples = dataclasses.replace(features, samples=True)
+    for others in (features.with_spec(energy), samples):
+        with pytest.raises(ConfigError, match="vary log-mel frames"):
+            sampler(others, gain_db=10.0)

@@ -102,6 +102,18 @@ def test_windows_cover_the_clip_to_its_last_frame():
     assert window_starts(70, 50, 10) == [0, 10, 20]
 
 
+def test_samples_are_frames_of_their_own(tmp_path):
+    clip = write_wav(tmp_path / "a.wav", noise(0.5))
+    other = write_wav(tmp_path / "b.wav", noise(0.25, seed=1))
+    cache = tmp_path / "cache"
+    for _ in range(2):  # computed, and kept
+        features = extract([clip, other], SPEC, cache, samples=True)
+        expected = read_clip(clip.path, 16000)[:, None]
+        np.testing.assert_array_equal(features.clip_frames(0), expected)
+    assert features.subset([1]).silent_frame() == 0
+    assert extract([clip], SPEC, cache).clip_frames(0).shape[1] == 20
+
+
 def test_silence_lies_on_the_floor():
     np.testing.assert_allclose(silent_frame(SPEC), np.log(SPEC.log_floor), rtol=1e-6)
 

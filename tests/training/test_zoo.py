@@ -32,8 +32,15 @@ def voices(windows: int, seed: int = 0) -> np.ndarray:
     return (steps + random.normal(size=(windows, 1, FEATURES))).astype(np.float32)
 
 
+def inputs(name: str, windows: np.ndarray) -> np.ndarray:
+    """As the architecture takes them: samples one by one."""
+    if zoo.takes_samples(name):
+        return windows.reshape(len(windows), FRAMES * FEATURES, 1)
+    return windows
+
+
 def convert_all(paths, windows):
-    return [emit(Source(path), "int8", windows) for path in paths]
+    return [emit(Source(path), "int8", inputs(path.stem, windows)) for path in paths]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +55,8 @@ def converted(tmp_path_factory):
         set_seed(1)
         models = {}
         for name in architectures:
-            model = zoo.build(name, FRAMES, FEATURES, CLASSES, {})
+            shape = inputs(name, voices(1)).shape[1:]
+            model = zoo.build(name, *shape, CLASSES, {})
             models[name] = model
             model.save(folder / f"{name}.keras")
         paths = [folder / f"{name}.keras" for name in models]
@@ -63,7 +71,7 @@ def check_full_int8(name, model, flatbuffer_bytes):
     tensors = flatbuffer.read(flatbuffer_bytes).tensors
     dtypes = {tensor.dtype for tensor in tensors if 0 not in tensor.shape}
     assert dtypes <= {"int8", "int16", "int32"}, name
-    windows = voices(12, seed=5)
+    windows = inputs(name, voices(12, seed=5))
     expected = model.predict(windows, verbose=0)
     runtimes = installed_runtimes()
     assert runtimes
@@ -98,6 +106,11 @@ def test_parameters_are_the_papers():
     assert zoo.build("light_sernet", 188, 40, 7, {}).count_params() == 463_431
     # 46,772 in the paper, 440 of which are PyTorch's second biases.
     assert learned(zoo.build("reslstm", 64, 46, 8, {})) == 46_772 - 440
+    # M5 with half of its channels; its 0.5 M are of 128, 128, 256 and 512 channels.
+    m5 = {"channels": [128, 128, 256, 512], "first_kernel": 80, "first_stride": 4}
+    convolutions = 80 * 128 + 3 * (128 * 128 + 128 * 256 + 256 * 512)
+    m5_parameters = convolutions + 2 * (128 + 128 + 256 + 512) + 512 * 10 + 10
+    assert learned(zoo.build("waveform", 32000, 1, 10, m5)) == m5_parameters
     # An LSTM has 4 ((inputs + units) units + units).
     stacked = 4 * ((13 + 128) * 128 + 128) + 4 * ((128 + 64) * 64 + 64)
     stacked += (64 * 32 + 32) + (32 * 8 + 8)

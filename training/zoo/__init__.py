@@ -28,7 +28,18 @@ ARCHITECTURES = (
     "lstm3",
     "cnn2d_lstm",
     "spectrogram_transformer",
+    "waveform",
 )
+_OF_SAMPLES = ("waveform",)
+
+
+def takes_samples(architecture: str) -> bool:
+    """Whether a frame of its input is one sample, not features of many.
+
+    The device computes features of every window, so that no bundle is made of it; it is
+    here to be compared.
+    """
+    return architecture in _OF_SAMPLES
 
 
 def build(
@@ -46,6 +57,11 @@ def build(
     if architecture not in ARCHITECTURES:
         raise ConfigError(
             f"unknown architecture {architecture!r}; valid: {', '.join(ARCHITECTURES)}"
+        )
+    if takes_samples(architecture) and n_features != 1:
+        raise ConfigError(
+            f"{architecture} takes samples: n_mels is {n_features}; valid: 1, and "
+            "frames of hop_ms one sample"
         )
     module = importlib.import_module(f"training.zoo.{architecture}")
     hints = typing.get_type_hints(module.Settings)
