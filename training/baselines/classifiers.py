@@ -6,7 +6,6 @@ search holds whole speakers out.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,17 +159,16 @@ def fitted(
     if kind == "hmm":
         return estimator.fit(rows, labels)
     steps = [("scale", StandardScaler()), ("reduce", None), ("classify", estimator)]
-    with tempfile.TemporaryDirectory() as kept:
-        search = GridSearchCV(
-            Pipeline(steps, memory=kept),  # a reduction once for all classifiers
-            {
-                "reduce": [REDUCTIONS[name] for name in reductions],
-                **{f"classify__{name}": values for name, values in grid.items()},
-            },
-            scoring="balanced_accuracy",
-            cv=GroupKFold(5),
-        )
-        return search.fit(rows, labels, groups=speakers)
+    search = GridSearchCV(
+        Pipeline(steps),
+        {
+            "reduce": [REDUCTIONS[name] for name in reductions],
+            **{f"classify__{name}": values for name, values in grid.items()},
+        },
+        scoring="balanced_accuracy",
+        cv=GroupKFold(5),
+    )
+    return search.fit(rows, labels, groups=speakers)
 
 
 def chosen(classifier: Any) -> dict[str, Any]:
