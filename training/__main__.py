@@ -236,7 +236,8 @@ def _write_zoo(results: pathlib.Path, folder: pathlib.Path) -> str:
     for protocol in sorted({row["protocol"] for row in rows}):
         of_protocol = [row for row in rows if row["protocol"] == protocol]
         title = f"{protocol}, unseen speakers"
-        plots.zoo(of_protocol, title, folder / f"zoo-{protocol}.png")
+        if any(row.get("macs") for row in of_protocol):  # else there is no point
+            plots.zoo(of_protocol, title, folder / f"zoo-{protocol}.png")
     return page
 
 

@@ -29,8 +29,11 @@ intervals from a bootstrap over speakers; *float* is the Keras (or scikit-learn)
 recipe or by ours (augmentation and recipe of `small`), whichever did better on
 validation speakers, who are not those of the trial's test fold; *trial* is what each
 reached there. `small` is our network, smaller, on those equal terms; `standard` has
-learnt from four corpora. Training time is processor time of one core, for all folds of
-one seed.
+learnt from four corpora. A baseline's search tries its settings on training speakers
+that it holds out, in every fold anew (its `row.json` says what each chose). *Edge TPU*
+is how many operators of the int8 file one would run; one that it does not take, and
+what depends on it, are left to the processor. Training time is processor time of one
+core, for all folds of one seed. A cell is empty where the row has no such thing.
 
 `python -m training zoo --data DIR` makes what is missing and writes this page; without
 `--data` it computes the page anew from the saved predictions. Every scoring of test
@@ -121,6 +124,15 @@ def _with_figures(
     }
 
 
+def on_edge_tpu(model: bytes) -> str:
+    """How much of an int8 model an Edge TPU would run, for the table."""
+    from conversion import edgetpu
+
+    placements = edgetpu.check(model)
+    mapped = sum(placement.is_mapped for placement in placements)
+    return f"{mapped} of {len(placements)} operators"
+
+
 def _bundled(folder: pathlib.Path) -> dict[str, Any]:
     """What `row.json` would hold for the bundled model's configuration."""
     from conversion.macs import macs
@@ -142,6 +154,7 @@ def _bundled(folder: pathlib.Path) -> dict[str, Any]:
         "macs": macs(model),
         "int8_bytes": len(model),
         "converts": "full int8",
+        "edge_tpu": on_edge_tpu(model),
         "recipe": "its own",
         "epochs": config.recipe.epochs,
     }

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from conversion import edgetpu
 from conversion.errors import ConversionError
 from conversion.macs import macs
 from conversion.tflite import convert
@@ -146,9 +145,7 @@ def describe(config: Config) -> dict[str, Any]:
     try:
         flatbuffer = convert(model, windows)
         told["int8_bytes"] = len(flatbuffer)
-        placements = edgetpu.check(flatbuffer)
-        mapped = sum(placement.is_mapped for placement in placements)
-        told["edge_tpu"] = f"{mapped} of {len(placements)} operators"
+        told["edge_tpu"] = zoo_results.on_edge_tpu(flatbuffer)
         if zoo.takes_samples(config.architecture):
             told["converts"] = "full int8, but no bundle: the device computes features"
     except ConversionError as error:
