@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from conversion.variants import SHIPPED
 from edge_ser.classifier import Classifier
@@ -34,8 +33,8 @@ from training.predict import (
 )
 
 SHIPPED_VARIANT = "int8-pruned"
-_ANSWERS = "answers.npz"
-"""Logits for the test speakers' windows, for the other folds' temperature."""
+_JUDGE_SEED = 0
+"""One judge serves all seeds."""
 
 
 def under_protocol(config: Config, name: str) -> Config:
@@ -83,33 +82,35 @@ def evaluate(
     wanted = tuple(folds) if folds else tuple(protocol.test_speakers)
     _check_request(config, protocol, out, seeds, wanted, results)
     tasks = [(seed, fold) for seed in seeds for fold in wanted]
+    pairs = [pair for pair in _pairs(config, protocol) if {*pair} & {*wanted}]
     # Once, before the processes.
     stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
-    for verb, work in (("train", train_fold), ("score", _calibrate_and_score)):
-        _each_alone(verb, work, (config, data, out, skip_bad), tasks, jobs)
+    given = (config, data, out, skip_bad)
+    _each_alone("train seed {} fold {}", train_fold, given, tasks, jobs)
+    _each_alone("judge folds {} and {}", judge, given, pairs, jobs)
+    _each_alone("score seed {} fold {}", _calibrate_and_score, given, tasks, jobs)
     if set(wanted) == set(protocol.test_speakers):
         publish(config, out, seeds, wanted, results)
 
 
 def _each_alone(
-    verb: str,
+    what: str,
     work: Callable[..., None],
     given: tuple[Config, pathlib.Path, pathlib.Path, bool],
     tasks: Sequence[tuple[int, int]],
     jobs: int,
 ) -> None:
-    """Do a piece of work for every seed and fold, each in a process of its own."""
+    """Do a piece of work for every task, each in a process of its own."""
     with workers.pool(jobs) as pool:
         pending = {pool.submit(_alone, work, *given, *task): task for task in tasks}
         try:
             started = time.monotonic()
             for number, done in enumerate(concurrent.futures.as_completed(pending), 1):
                 done.result()
-                seed, fold = pending[done]
                 each = (time.monotonic() - started) / number
                 left = each * (len(tasks) - number) / 60
                 print(
-                    f"{verb} seed {seed} fold {fold}: done, {number} of {len(tasks)}, "
+                    f"{what.format(*pending[done])}: done, {number} of {len(tasks)}, "
                     f"about {left:.0f} min left",
                     flush=True,
                 )
@@ -173,11 +174,10 @@ def _alone(
     data: pathlib.Path,
     out: pathlib.Path,
     skip_bad: bool,
-    seed: int,
-    fold: int,
+    *task: int,
 ) -> None:
     features = stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
-    work(config, features, data, out, seed=seed, fold=fold)
+    work(config, features, data, out, *task)
 
 
 def fold_folder(out: pathlib.Path, seed: int, fold: int) -> pathlib.Path:
@@ -190,63 +190,126 @@ def train_fold(
     features: FeatureSet,
     data: pathlib.Path,
     out: pathlib.Path,
-    *,
     seed: int,
     fold: int,
 ) -> None:
-    """Train a fold unless it is trained, and save what it answers to strangers."""
+    """Train a fold unless it is trained."""
     folder = fold_folder(out, seed, fold)
-    if (folder / "run.json").exists():
-        learned, _ = stages.split(features, config, fold)
-        if runs.load(folder).clips != set(map(runs.clip_key, learned.clips)):
-            raise ProtocolError(
-                f"{folder} was trained on other recordings; choose another --out"
-            )
-    else:
-        (folder / _ANSWERS).unlink(missing_ok=True)
+    if not (folder / "run.json").exists():
         stages.train_run(config, features, data, folder, seed=seed, fold=fold)
-    if (folder / _ANSWERS).exists():
         return
+    learned, _ = stages.split(features, config, fold)
+    _check_learned(folder, learned, config)
+
+
+def _check_learned(folder: pathlib.Path, learned: FeatureSet, config: Config) -> None:
     run = runs.load(folder)
-    tested = _strangers(run, features).with_spec(run.spec)
+    if run.config != config:
+        raise ProtocolError(
+            f"{folder} was trained with another config; choose another --out"
+        )
+    if run.clips != set(map(runs.clip_key, learned.clips)):
+        raise ProtocolError(
+            f"{folder} was trained on other recordings; choose another --out"
+        )
+
+
+def _pairs(config: Config, protocol: protocols.Protocol) -> tuple[tuple[int, int], ...]:
+    """The folds that get judges: none where teachers know the other's speakers."""
+    return () if config.distillation.teachers else protocol.pairs()
+
+
+def judge_folder(out: pathlib.Path, pair: tuple[int, int]) -> pathlib.Path:
+    """The run folder of the training that leaves out what two folds test."""
+    return out / "judges" / f"folds-{pair[0]}-{pair[1]}"
+
+
+def judge(
+    config: Config,
+    features: FeatureSet,
+    data: pathlib.Path,
+    out: pathlib.Path,
+    fold: int,
+    other: int,
+) -> None:
+    """Train a model that is a stranger to two folds, and save what it answers to each.
+
+    Its answers to the one's test clips give the other's temperature, see `temperature`.
+    """
+    # The speakers left out stop nothing: the folds' models are trained without them.
+    recipe = dataclasses.replace(config.recipe, early_stopping_epochs=0)
+    config = dataclasses.replace(config, recipe=recipe)
+    folder = judge_folder(out, (fold, other))
+    learned, tested = stages.split(features, config, fold)
+    _, tested_by_other = stages.split(features, config, other)
+    left_out = tuple(sorted({clip.speaker_key for clip in tested_by_other.clips}))
+    if (folder / "run.json").exists():
+        _check_learned(folder, stages.hold_out(learned, left_out)[0], config)
+    else:
+        stages.train_run(
+            config,
+            features,
+            data,
+            folder,
+            seed=_JUDGE_SEED,
+            fold=fold,
+            validation_speakers=left_out,
+        )
+    run = runs.load(folder)
+    for number, asked in ((fold, tested), (other, tested_by_other)):
+        file = _answers_file(folder, number)
+        if not file.exists():
+            _save_answers(file, run, asked, features)
+
+
+def _answers_file(folder: pathlib.Path, fold: int) -> pathlib.Path:
+    return folder / f"answers-{fold}.npz"
+
+
+def _save_answers(
+    file: pathlib.Path, run: runs.Run, asked: FeatureSet, features: FeatureSet
+) -> None:
+    """A run's logits for every window of clips of strangers."""
+    heard = [clip for clip in features.clips if run.has_heard(clip)]
+    protocols.assert_strangers(heard, asked.clips)
+    asked = asked.with_spec(run.spec)
     clips = [
-        clip_windows(tested, index, config.hop_frames)
-        for index in range(len(tested.clips))
+        clip_windows(asked, index, run.config.hop_frames)
+        for index in range(len(asked.clips))
     ]
-    partial = folder / f"partial-{_ANSWERS}"
+    partial = file.with_name(f"partial-{file.name}")
     np.savez(
         partial,
         logits=keras_logits(run.model())(np.concatenate(clips)),
         windows=[len(clip) for clip in clips],
-        truth=label_indices(tested, config.labels),
+        truth=label_indices(asked, run.config.labels),
     )
-    os.replace(partial, folder / _ANSWERS)
+    os.replace(partial, file)
 
 
-def temperature(out: pathlib.Path, seed: int, others: Sequence[int]) -> float:
-    """The temperature of a fold's model: what suits the other folds' models best.
+def temperature(
+    out: pathlib.Path, pairs: Iterable[tuple[int, int]], fold: int
+) -> float:
+    """The temperature of a fold's models, fitted where its test speakers have no part.
 
-    Fitted on their answers to their test speakers, who are training speakers of this
-    fold; its own test speakers taught those models, and have no other part in it. 1
-    while no other fold is trained.
+    A model of the same configuration that knows neither the fold's test speakers nor
+    another fold's answers the latter's test clips: what suits it best. 1 for a fold
+    that is in no pair.
 
     Args:
-        others: see `Protocol.folds_of_others`.
+        pairs: see `Protocol.pairs`.
     """
-    files = [fold_folder(out, seed, fold) / _ANSWERS for fold in others]
-    answers = [_answers(file) for file in files if file.exists()]
-    if not answers:
+    pair = next((pair for pair in pairs if fold in pair), None)
+    if pair is None:
         return 1.0
-    return confidence.fit_temperature(*map(np.concatenate, zip(*answers, strict=True)))
-
-
-def _answers(file: pathlib.Path) -> list[npt.NDArray[Any]]:
-    """Logits, windows and truth that `train_fold` saved."""
+    (other,) = {*pair} - {fold}
+    file = _answers_file(judge_folder(out, pair), other)
     try:
         with file.open("rb") as opened, np.load(opened) as stored:
-            return [stored[name] for name in ("logits", "windows", "truth")]
+            answers = [stored[name] for name in ("logits", "windows", "truth")]
     except progress.DAMAGE as error:
         raise RunError(f"{file} is damaged; remove it, and try again") from error
+    return confidence.fit_temperature(*answers)
 
 
 def _calibrate_and_score(
@@ -254,13 +317,12 @@ def _calibrate_and_score(
     features: FeatureSet,
     data: pathlib.Path,
     out: pathlib.Path,
-    *,
     seed: int,
     fold: int,
 ) -> None:
-    others = protocols.load(config.protocol, features.clips).folds_of_others(fold)
+    pairs = _pairs(config, protocols.load(config.protocol, features.clips))
     run = runs.load(fold_folder(out, seed, fold))
-    runs.with_temperature(run, temperature(out, seed, others))
+    runs.with_temperature(run, temperature(out, pairs, fold))
     convert_and_score(config, features, data, out, seed=seed, fold=fold)
 
 

@@ -56,19 +56,32 @@ class Protocol:
         same_text = clip.sentence == self.test_sentences.get(fold)
         return clip.corpus == self.corpus and same_text
 
-    def folds_of_others(self, fold: int) -> tuple[int, ...]:
-        """The folds whose test clips may take part in this fold's training."""
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Folds two by two, so that one training can leave out what both test.
 
-        def is_apart(other: int) -> bool:
-            if self.test_corpora:
-                return not {*self.test_corpora[other]} & {*self.test_corpora[fold]}
-            same_text = self.test_sentences.get(other, other) == (
-                self.test_sentences.get(fold, fold)
-            )
-            shared = {*self.test_speakers[other]} & {*self.test_speakers[fold]}
-            return not same_text and not shared
+        No pair shares test speakers, or lacks other speakers and texts to learn from.
+        The last of an odd number goes with one that has a partner; a fold that fits no
+        other is in no pair.
+        """
+        pairs: list[tuple[int, int]] = []
+        alone = list(self.test_speakers)
+        while alone:
+            fold = alone.pop(0)
+            others = [*alone, *(each for pair in pairs for each in pair)]
+            partner = next((o for o in others if self._go_together(fold, o)), None)
+            if partner is None:
+                continue
+            pairs.append((fold, partner))
+            if partner in alone:
+                alone.remove(partner)
+        return tuple(pairs)
 
-        return tuple(filter(is_apart, self.test_speakers))
+    def _go_together(self, fold: int, other: int) -> bool:
+        if self.test_corpora:
+            tested = {*self.test_corpora[fold]} & {*self.test_corpora[other]}
+            return not tested and len(self.test_corpora) > 2
+        same_text = self.test_sentences.get(fold) == self.test_sentences.get(other)
+        return same_text and len(set(self.test_speakers.values())) > 2
 
     def _is_test_speaker(self, clip: Clip, fold: int) -> bool:
         if self.test_corpora:

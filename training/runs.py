@@ -170,7 +170,8 @@ def with_temperature(run: Run, temperature: float) -> Run:
     """
     if temperature == run.temperature:
         return run
-    shutil.rmtree(run.folder / "bundles", ignore_errors=True)
+    for bundle in (run.folder / "bundles").glob("*.tflite"):
+        bundle.unlink()
     (run.folder / "predictions.csv").unlink(missing_ok=True)
     values = json.loads((run.folder / "run.json").read_text())
     values["temperature"] = temperature

@@ -57,6 +57,7 @@ def test_a_part_of_the_folds_shows_no_figure(evaluated, capsys):
     told = capsys.readouterr().out
     assert told == (
         "train seed 0 fold 1: done, 1 of 1, about 0 min left\n"
+        "judge folds 1 and 2: done, 1 of 1, about 0 min left\n"
         "score seed 0 fold 1: done, 1 of 1, about 0 min left\n"
     )
 
@@ -187,28 +188,32 @@ def test_report_without_predictions(tmp_path, capsys):
     assert "no predictions" in capsys.readouterr().err
 
 
-def test_a_folds_temperature_comes_from_the_other_folds(evaluated):
-    _, _, out, results = evaluated
-    answers = {
-        fold: dict(np.load(out / f"seed-0/fold-{fold}/answers.npz")) for fold in (1, 2)
-    }
+def test_a_folds_temperature_comes_from_who_never_heard_its_speakers(evaluated):
+    quick, data, out, results = evaluated
+    features = stages.load_features(quick, data, out / "cache")
+    judge = runs.load(out / "judges/folds-1-2")
     for fold, other in ((1, 2), (2, 1)):
-        fitted = confidence.fit_temperature(**answers[other])
+        asked = np.load(judge.folder / f"answers-{other}.npz")
+        assert len(asked["truth"]) == len(stages.split(features, quick, other)[1].clips)
+        fitted = confidence.fit_temperature(**asked)
         assert fitted != 1
         assert runs.load(out / f"seed-0/fold-{fold}").temperature == fitted
         card = bundle.read(results / f"trial/fold-{fold}.tflite").card
         assert card.temperature == fitted
+        tested = stages.split(features, quick, fold)[1].clips
+        heard = {c.speaker for c in features.clips if judge.has_heard(c)}
+        assert heard and not heard & {clip.speaker for clip in tested}
 
 
 def test_damaged_answers_are_named(evaluated, tmp_path):
     _, _, out, _ = evaluated
-    whole = (out / "seed-0/fold-2/answers.npz").read_bytes()
-    file = evaluate.fold_folder(tmp_path, 0, 2) / "answers.npz"
+    whole = (out / "judges/folds-1-2/answers-2.npz").read_bytes()
+    file = evaluate.judge_folder(tmp_path, (1, 2)) / "answers-2.npz"
     file.parent.mkdir(parents=True)
     for damaged in (b"", whole[: len(whole) // 2]):
         file.write_bytes(damaged)
-        with pytest.raises(RunError, match=r"answers\.npz is damaged; remove it"):
-            evaluate.temperature(tmp_path, 0, [2])
+        with pytest.raises(RunError, match=r"answers-2\.npz is damaged; remove it"):
+            evaluate.temperature(tmp_path, [(1, 2)], 1)
 
 
 def test_a_fold_of_other_recordings_is_not_taken_up(evaluated):
@@ -216,8 +221,8 @@ def test_a_fold_of_other_recordings_is_not_taken_up(evaluated):
     features = stages.load_features(quick, data, out / "cache")
     fewer = features.subset(range(len(features.clips) - 1))
     with pytest.raises(ProtocolError, match="other recordings"):
-        evaluate.train_fold(quick, fewer, data, out, seed=0, fold=1)
+        evaluate.train_fold(quick, fewer, data, out, 0, 1)
 
 
-def test_a_lone_fold_has_no_temperature(tmp_path):
-    assert evaluate.temperature(tmp_path, 0, [2]) == 1
+def test_a_fold_without_partner_has_no_temperature(tmp_path):
+    assert evaluate.temperature(tmp_path, [(1, 2)], 3) == 1

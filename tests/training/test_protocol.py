@@ -33,9 +33,11 @@ def test_ravdess_has_six_folds_of_four_strangers():
     assert not ravdess.is_test(clip("01", corpus="emovo"), 1)
 
 
-def test_folds_of_others_hold_all_but_the_own():
+def test_folds_go_two_by_two():
     folds = protocol.load("ravdess", ACTORS)
-    assert folds.folds_of_others(3) == (1, 2, 4, 5, 6)
+    assert folds.pairs() == ((1, 2), (3, 4), (5, 6))
+    two = dataclasses.replace(folds, test_speakers={1: ("01",), 2: ("02",)})
+    assert two.pairs() == ()  # nobody would be left to learn from
 
 
 def test_a_class_outside_of_the_protocol_is_kept_from_both_sides():
@@ -82,10 +84,13 @@ def test_sentences_and_speakers_are_kept_apart():
         learn = [c for c in clips if not apart.stays_out(c, fold)]
         assert not {c.speaker for c in test} & {c.speaker for c in learn}
         assert not {c.sentence for c in test} & {c.sentence for c in learn}
-        for other in apart.folds_of_others(fold):
-            asked = [c for c in clips if apart.is_test(c, other)]
-            assert not [c for c in asked if apart.stays_out(c, fold)]
-        assert len(apart.folds_of_others(fold)) == 5  # of 6 groups, in the other text
+    assert apart.pairs()[:3] == ((1, 2), (3, 4), (5, 6))  # of the same text
+    for pair in apart.pairs():
+        learn = [c for c in clips if not any(apart.stays_out(c, f) for f in pair)]
+        test = [c for c in clips if any(apart.is_test(c, f) for f in pair)]
+        assert not {c.speaker for c in test} & {c.speaker for c in learn}
+        assert not {c.sentence for c in test} & {c.sentence for c in learn}
+        assert learn
     assert not apart.stays_out(spoken("01", "01", "emovo"), 1)
     with pytest.raises(ProtocolError, match="has 1 sentences"):
         protocol.load("ravdess-sentences", ACTORS)
@@ -98,7 +103,7 @@ def test_one_corpus_is_left_out_at_a_time():
     assert [apart.is_test(c, 2) for c in clips] == [True, False, False]
     assert [apart.stays_out(c, 2) for c in clips] == [True, False, False]
     assert not apart.is_test(dataclasses.replace(clips[0], emotion="calm"), 2)
-    assert apart.folds_of_others(2) == (1, 3)
+    assert apart.pairs() == ((1, 2), (3, 1))
     with pytest.raises(ProtocolError, match="two corpora"):
         protocol.load("leave-one-corpus-out", clips[:1])
 
@@ -109,6 +114,6 @@ def test_one_corpus_teaches_at_a_time():
     assert apart.test_corpora[2] == ("emodb", "ravdess")
     assert [apart.is_test(c, 2) for c in clips] == [False, True, True]
     assert [apart.stays_out(c, 2) for c in clips] == [False, True, True]
-    assert apart.folds_of_others(2) == ()  # each has a test clip of this fold's
+    assert apart.pairs() == ()  # all test what another does
     with pytest.raises(ProtocolError, match="two corpora"):
         protocol.load("one-corpus", clips[:1])
