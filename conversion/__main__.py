@@ -177,51 +177,31 @@ def _publish(
 
 def _measure(args: argparse.Namespace) -> int:
     """Every variant over all folds, going on from what is there."""
-    from training import evaluate, protocol, report, runs, stages
+    from training import runs, variants_run
 
     wanted = variants.chosen(args.variants or ["all"])
     folders = sorted(args.folds.glob("fold-*"))
-    fold_runs = [runs.load(folder) for folder in folders]
-    if not fold_runs:
+    if not folders:
         raise ConversionError(f"{args.folds} holds no run folder fold-N")
-    config = fold_runs[0].config
-    if any(run.config != config for run in fold_runs):
-        raise ConversionError(
-            f"{args.folds}: the folds are of different configurations"
-        )
-    cache = args.cache or args.folds / "cache"
-    rows: list[dict[str, str]] = []
-    features = None
-    for run in fold_runs:
-        out = args.out / f"fold-{run.fold}"
-        scores = out / "predictions.csv"
-        if not scores.exists():
-            _tell(f"fold {run.fold}")
-            features = features or stages.run_features(run, args.data, cache)
-            made = {v.name: out / f"{v.name}.tflite" for v in wanted}
-            missing = [name for name, path in made.items() if not path.exists()]
-            if missing:
-                data = args.data or run.data
-                stages.convert_run(run, features, data, cache, out, missing)
-            partial = out / ".predictions.partial"
-            scored = evaluate.score_fold(run, features, made)
-            report.write_predictions(partial, scored, config.labels)
-            partial.replace(scores)
-        rows += report.read_predictions(scores)[1]
-    folds = [run.fold for run in fold_runs if run.fold is not None]
-    if set(folds) != set(protocol.load(config.protocol).test_speakers):
-        raise ConversionError(
-            f"{args.folds} has folds {folds} only; figures are told for all together"
-        )
-    seeds = sorted({run.seed for run in fold_runs})
-    told = args.out / "figures.md"
-    if features is not None or not told.exists():
-        _publish(args.results, config, folds, seeds, rows, "conversion measure")
-        table = _table(config, rows)
-        _write(args.out / "figures.json", json.dumps(table, indent=1) + "\n")
-        _write(told, report.markdown(config.name, table) + "\n")
-    print(told.read_text())
+    told = variants_run.measure(
+        [runs.load(folder) for folder in folders],
+        wanted,
+        args.out,
+        data=args.data,
+        cache=args.cache or _cache_of(args.folds),
+        results=args.results / "variants",
+        ledger_file=args.ledger or args.results / "ledger.csv",
+        tell=_tell,
+    )
+    print(f"\n{told}")
     return 0
+
+
+def _cache_of(folds: pathlib.Path) -> pathlib.Path:
+    """The features that its evaluation, or its row of the zoo, has computed."""
+    near = [folds, *folds.resolve().parents[:3]]
+    found = [each / "cache" for each in near if (each / "cache").is_dir()]
+    return found[0] if found else folds / "cache"
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -310,6 +290,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", type=pathlib.Path, required=True)
     sub.add_argument("--variants", nargs="+", metavar="VARIANT", help=names)
     sub.add_argument("--results", type=pathlib.Path, default=_RESULTS)
+    sub.add_argument(
+        "--ledger", type=pathlib.Path, help="default: ledger.csv of the results"
+    )
     data(sub)
 
     sub = verb("inspect", _inspect, "print a bundle's card, operators, sizes and graph")

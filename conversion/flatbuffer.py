@@ -93,6 +93,11 @@ class Graph:
         """See `Operator.macs`."""
         return sum(operator.macs for operator in self.operators)
 
+    @property
+    def has_loops(self) -> bool:
+        """Whether an operator hides its size in other subgraphs."""
+        return any(operator.name in ("WHILE", "IF") for operator in self.operators)
+
 
 def read(model: bytes) -> Graph:
     """The main graph of a model.

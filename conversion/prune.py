@@ -42,7 +42,8 @@ def prune(model: Any, sparsity: float, fine_tune: FineTune) -> Any:
         raise ConversionError(f"sparsity is {sparsity}; valid: 0 to below 1")
     sparsity_api = tfmot.sparsity.keras
     schedule = sparsity_api.ConstantSparsity(sparsity, begin_step=0, frequency=1)
-    prunable = (tf_keras.layers.Conv2D, tf_keras.layers.Dense)
+    layers = tf_keras.layers
+    prunable = (layers.Conv1D, layers.Conv2D, layers.Dense, layers.LSTM, layers.GRU)
 
     def wrap(layer: Any) -> Any:
         if isinstance(layer, prunable) and _kernel_size(layer) >= MIN_KERNEL_SIZE:
@@ -58,5 +59,5 @@ def prune(model: Any, sparsity: float, fine_tune: FineTune) -> Any:
 
 
 def _kernel_size(layer: Any) -> int:
-    kernel = getattr(layer, "kernel", None)
-    return 0 if kernel is None else int(np.prod(kernel.shape))
+    """Of the largest: recurrent layers have two."""
+    return max((int(np.prod(weight.shape)) for weight in layer.weights), default=0)

@@ -1,9 +1,10 @@
 """Structured pruning: whole channels go, so every interpreter has less to compute.
 
 Li et al. 2017, "Pruning filters for efficient ConvNets", arXiv:1608.08710: a channel
-counts by the norm of its kernel, here as batch normalisation scales it. Channels that
-are added to one another (residual connections) go together, as in Fang et al. 2023,
-"DepGraph", arXiv:2301.12900.
+counts by the norm of its kernel, here as batch normalisation scales it; a unit of a
+recurrent layer by that of all its gates (Wen et al. 2018, arXiv:1709.05027). Channels
+that are added to one another (residual connections) go together, as in Fang et al.
+2023, "DepGraph", arXiv:2301.12900.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conversion import flatbuffer
 from conversion.errors import ConversionError
 from conversion.prune import FineTune
 
@@ -43,7 +45,8 @@ _KEEPS_CHANNELS = (
     "ZeroPadding2D",
 )
 _JOINS = ("Add", "Average", "Maximum", "Minimum", "Multiply", "Subtract")
-_PRODUCERS = ("Conv1D", "Conv2D", "Dense")
+_RECURRENT = ("LSTM", "GRU")
+_PRODUCERS = ("Conv1D", "Conv2D", "Dense", *_RECURRENT)
 
 
 @dataclasses.dataclass
@@ -187,8 +190,12 @@ class _Plan:
             if type(layer).__name__ not in _PRODUCERS:
                 continue
             output = self.layers[layer.name].output
-            kernel = layer.kernel.numpy()
-            norms = np.sqrt((kernel**2).reshape(-1, kernel.shape[-1]).sum(0))
+            kernels = [w.numpy() for w in layer.weights if len(w.shape) > 1]
+            if type(layer).__name__ in _RECURRENT:
+                kernels = kernels[:2]  # of input and state; GRU's bias has two axes
+            # Of recurrent layers, gate by gate.
+            squares = [(k**2).reshape(-1, len(output)).sum(0) for k in kernels]
+            norms = np.sqrt(sum(squares))
             norms = norms * scales.get(layer.name, 1.0)
             for channel, norm in zip(output, norms / norms.mean(), strict=True):
                 found.setdefault(self.roots[int(channel)], []).append(float(norm))
@@ -248,11 +255,13 @@ class _Plan:
             plan = self.layers[layer.name]
             places = int(np.prod(layer.output.shape[1:-1]))
             outputs = len(self.positions(plan.output, keep))
+            window = int(np.prod(getattr(layer, "kernel_size", ())))
+            inputs = len(self.positions(plan.inputs[0], keep))
             if kind == "DepthwiseConv2D":
-                window, inputs = int(np.prod(layer.kernel_size)), 1
-            else:
-                window = int(np.prod(getattr(layer, "kernel_size", ())))
-                inputs = len(self.positions(plan.inputs[0], keep))
+                inputs = 1
+            elif kind in _RECURRENT:
+                places = layer.input.shape[1]
+                window, inputs = _gates(layer), inputs + outputs
             total += places * window * inputs * outputs
         return total
 
@@ -267,7 +276,7 @@ class _Plan:
             if plan is not None:
                 count = len(self.positions(plan.output, keep))
                 if kind in _PRODUCERS:
-                    config["units" if kind == "Dense" else "filters"] = count
+                    config["units" if "units" in config else "filters"] = count
                 elif kind == "Reshape":
                     config["target_shape"] = (*config["target_shape"][:-1], count)
             return type(layer).from_config(config)
@@ -283,6 +292,13 @@ class _Plan:
         inputs = self.positions(plan.inputs[0], keep)
         outputs = self.positions(plan.output, keep)
         weights = layer.get_weights()
+        if kind in _RECURRENT:
+            count = len(plan.output)
+            of_gates = [outputs + gate * count for gate in range(_gates(layer))]
+            columns = np.concatenate(of_gates)
+            kernel, state = weights[0][inputs], weights[1][outputs]
+            biases = [bias[..., columns] for bias in weights[2:]]
+            return [kernel[:, columns], state[:, columns], *biases]
         if kind in _PRODUCERS:
             kernel = weights[0][..., inputs, :][..., outputs]
             return [kernel, *(bias[outputs] for bias in weights[1:])]
@@ -312,7 +328,10 @@ def slim(model: Any, fewer_macs: float, fine_tune: FineTune) -> Any:
         raise ConversionError(f"fewer_macs is {fewer_macs}; valid: 0 to below 1")
     plan = _Plan(model)
     everything = set(plan.roots.values())
-    allowed = (1 - fewer_macs) * plan.macs(everything)
+    total = _macs(model)
+    # What the plan does not know (attention, say) stays as it is.
+    fixed = max(0, total - plan.macs(everything))
+    allowed = (1 - fewer_macs) * total - fixed
     for share in np.arange(1, 0, -0.01):
         keep = plan.kept(float(share))
         if plan.macs(keep) <= allowed:
@@ -323,6 +342,20 @@ def slim(model: Any, fewer_macs: float, fine_tune: FineTune) -> Any:
         f"no {fewer_macs:.0%} of the multiplications can be saved: too few channels "
         "can be taken away"
     )
+
+
+def _macs(model: Any) -> int:
+    """Of a whole network, as its file has them."""
+    import tensorflow as tf
+
+    window = tf.TensorSpec([1, *model.input_shape[1:]], tf.float32)
+    function = tf.function(model).get_concrete_function(window)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], model)
+    return flatbuffer.read(converter.convert()).macs
+
+
+def _gates(layer: Any) -> int:
+    return int(layer.cell.kernel.shape[-1]) // int(layer.units)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -156,7 +156,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from training import ablation_results
+    from training import ablation_results, variants_results
 
     folders = args.results or sorted(
         path.parent
@@ -171,8 +171,12 @@ def _report(args: argparse.Namespace) -> int:
     for folder in folders:
         if (folder / ablation_results.FILE).exists():
             print(ablation_results.markdown(ablation_results.read(folder)), end="\n\n")
+        elif any(folder.glob(f"*/{variants_results.FILE}")):
+            print(variants_results.page(folder), end="")
         elif (folder / "predictions.csv").exists() or not args.html:
             _print_report(folder, args.plots, args.folds)
+    if not args.results and variants_results.RESULTS.exists():
+        print(variants_results.page())
     return 0
 
 

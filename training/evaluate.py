@@ -368,17 +368,24 @@ def score_fold(
         run.temperature,
     )
     for variant, path in bundles.items():
-        classifier = Classifier.load(path)
-        rows += [
-            {
-                **row(clip, run.config, list(answer.probabilities.values())),
-                "fold": run.fold,
-                "seed": run.seed,
-                "variant": variant,
-            }
-            for clip, answer in bundle_answers(classifier, tested.clips)
-        ]
+        rows += bundle_rows(run, features, variant, path)
     return rows
+
+
+def bundle_rows(
+    run: runs.Run, features: FeatureSet, variant: str, path: pathlib.Path
+) -> list[dict[str, Any]]:
+    """Predictions of one bundle on the fold's test clips, by the device runtime."""
+    tested = _strangers(run, features)
+    return [
+        {
+            **row(clip, run.config, list(answer.probabilities.values())),
+            "fold": run.fold,
+            "seed": run.seed,
+            "variant": variant,
+        }
+        for clip, answer in bundle_answers(Classifier.load(path), tested.clips)
+    ]
 
 
 def _strangers(run: runs.Run, features: FeatureSet) -> FeatureSet:
@@ -494,7 +501,8 @@ def evidence(
     partial.mkdir()
     report.write_predictions(partial / "predictions.csv", rows, config.labels)
     (partial / "config.json").write_text(json.dumps(config.to_dict(), indent=1) + "\n")
-    (partial / "figures.json").write_text(json.dumps(shown, indent=1) + "\n")
+    figures = json.dumps(report.rounded(shown), indent=1)
+    (partial / "figures.json").write_text(figures + "\n")
     yield partial
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -195,7 +195,7 @@ def caveats(rows: Rows) -> list[str]:
 
 
 def figures_table(rows: Rows, protocol: str) -> list[dict[str, Any]]:
-    """The headline figures of every variant, as JSON values."""
+    """The headline figures of every variant, as JSON values; see `rounded`."""
     table = []
     groups = by_variant(rows)
     for variant, of_variant in groups.items():
@@ -204,17 +204,32 @@ def figures_table(rows: Rows, protocol: str) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"protocol": protocol, "variant": variant}
         for name, interval in both.items():
             key = name.lower()
-            row[key] = round(float(np.mean(seeds[name])), 4)
-            row[f"{key}_std"] = round(float(np.std(seeds[name])), 4)
-            row[f"{key}_95"] = [round(interval.low, 4), round(interval.high, 4)]
+            row[key] = float(np.mean(seeds[name]))
+            row[f"{key}_std"] = float(np.std(seeds[name]))
+            row[f"{key}_95"] = [interval.low, interval.high]
         row["seeds"] = len(seeds["UA"])
         row["clips"] = len({(r["corpus"], r["clip"]) for r in of_variant})
         if variant != REFERENCE and REFERENCE in groups:
-            loss = paired_difference(scored(groups[REFERENCE]), scored(of_variant))
-            row["ua_minus_keras"] = round(loss.value, 4)
-            row["ua_minus_keras_95"] = [round(loss.low, 4), round(loss.high, 4)]
+            lost = paired_difference(scored(groups[REFERENCE]), scored(of_variant))
+            row["ua_minus_keras"] = lost.value
+            row["ua_minus_keras_95"] = [lost.low, lost.high]
         table.append(row)
     return table
+
+
+def rounded(table: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A table of figures as files keep it; what is shown comes from the exact one.
+
+    >>> rounded([{"variant": "int8", "ua": 0.65749, "ua_95": [0.6, 0.71234]}])
+    [{'variant': 'int8', 'ua': 0.6575, 'ua_95': [0.6, 0.7123]}]
+    """
+
+    def short(value: Any) -> Any:
+        if isinstance(value, list):
+            return [short(each) for each in value]
+        return round(value, 4) if isinstance(value, float) else value
+
+    return [{key: short(value) for key, value in row.items()} for row in table]
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -223,14 +238,23 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+def percent(row: dict[str, Any], key: str) -> str:
+    """A figure of `figures_table` with its interval, and its spread over seeds."""
+    low, high = (100 * v for v in row[f"{key}_95"])
+    spread = f" ± {100 * row[f'{key}_std']:.1f}" if row["seeds"] > 1 else ""
+    return f"{100 * row[key]:.1f}{spread} [{low:.1f}, {high:.1f}]"
+
+
+def loss(row: dict[str, Any]) -> str:
+    """What a variant's UA lies above the float model's, if that is there."""
+    if "ua_minus_keras" not in row:
+        return ""
+    low, high = (100 * v for v in row["ua_minus_keras_95"])
+    return f"{100 * row['ua_minus_keras']:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
 def markdown(name: str, table: Sequence[dict[str, Any]]) -> str:
     """The headline table of one configuration."""
-
-    def percent(row: dict[str, Any], key: str) -> str:
-        low, high = (100 * v for v in row[f"{key}_95"])
-        spread = f" ± {100 * row[f'{key}_std']:.1f}" if row["seeds"] > 1 else ""
-        return f"{100 * row[key]:.1f}{spread} [{low:.1f}, {high:.1f}]"
-
     lines = [
         f"{name}, {table[0]['protocol']} folds, {table[0]['clips']} clips, "
         f"{table[0]['seeds']} seed(s); percent with 95 % intervals over speakers",
@@ -238,15 +262,11 @@ def markdown(name: str, table: Sequence[dict[str, Any]]) -> str:
         "| variant | UA | WA | UA against float, paired |",
         "| --- | --- | --- | --- |",
     ]
-    for row in table:
-        loss = ""
-        if "ua_minus_keras" in row:
-            low, high = (100 * v for v in row["ua_minus_keras_95"])
-            loss = f"{100 * row['ua_minus_keras']:+.1f} [{low:+.1f}, {high:+.1f}]"
-        lines.append(
-            f"| {row['variant']} | {percent(row, 'ua')} | {percent(row, 'wa')} "
-            f"| {loss} |"
-        )
+    lines += [
+        f"| {row['variant']} | {percent(row, 'ua')} | {percent(row, 'wa')} "
+        f"| {loss(row)} |"
+        for row in table
+    ]
     for warning in leak_warning(table):
         lines += ["", warning]
     return "\n".join(lines)

@@ -6,14 +6,14 @@ import dataclasses
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import edge_ser
-from conversion.bundles import Job, convert
+from conversion.bundles import Job, Outcome, convert
 from conversion.calibrate import spread
 from conversion.errors import ConversionError
 from conversion.variants import SHIPPED, chosen
@@ -364,14 +364,28 @@ def convert_run(
     Raises:
         ConversionError: one of them cannot be made.
     """
-    job = conversion_job(run, features, data, cache)
-    windows, _ = proof_windows(run, features)
-    outcomes = convert(job, chosen(list(names)), out, windows)
+    outcomes = convert_variants(run, features, data, cache, out, names)
     failed = [f"{o.variant}: {o.error}" for o in outcomes if o.error]
     if failed:
         raise ConversionError("; ".join(failed))
+    return {o.variant: o.path for o in outcomes if o.path}
+
+
+def convert_variants(
+    run: runs.Run,
+    features: FeatureSet,
+    data: pathlib.Path,
+    cache: pathlib.Path,
+    out: pathlib.Path,
+    names: Sequence[str],
+    tell: Callable[[str], None] = print,
+) -> list[Outcome]:
+    """What became of each variant of a run; one that fails stops no other."""
+    job = conversion_job(run, features, data, cache)
+    windows, _ = proof_windows(run, features)
+    outcomes = convert(job, chosen(list(names)), out, windows, tell)
     # A broken promise is told here, and stops `python -m conversion` alone: a fold is
     # scored as it is, and its figure shows what that costs.
     for problem in all_problems([o.proof for o in outcomes if o.proof]):
         print(f"warning: {problem}", file=sys.stderr, flush=True)
-    return {o.variant: o.path for o in outcomes if o.path}
+    return outcomes

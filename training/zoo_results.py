@@ -79,7 +79,8 @@ def publish(
         results / "ledger.csv", f"{name} {digest}", protocol, folds, seeds, shown[-1]
     )
     row = {**row, "seeds": list(seeds)}
-    for file, values in (("config", config), ("figures", shown), ("row", row)):
+    figures = report.rounded(shown)
+    for file, values in (("config", config), ("figures", figures), ("row", row)):
         (partial / f"{file}.json").write_text(json.dumps(values, indent=1) + "\n")
     if curve is not None:
         shutil.copyfile(curve, partial / "learning-curve.png")
@@ -100,20 +101,18 @@ def load(results: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
     for folder in sorted(path.parent for path in results.glob("*/row.json")):
         try:
             row = json.loads((folder / "row.json").read_text())
-            figures = json.loads((folder / "figures.json").read_text())
-            found.append(_with_figures(row, folder, figures))
+            found.append(_with_figures(row, folder))
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise RunError(f"{folder}: not a published row: {error}") from error
     bundled = results.parent / "standard"
     if bundled.is_dir():
-        figures = json.loads((bundled / "figures.json").read_text())
-        found.append(_with_figures(_bundled(bundled), bundled, figures))
+        found.append(_with_figures(_bundled(bundled), bundled))
     return sorted(found, key=lambda row: (row["protocol"], -row["float"]["ua"]))
 
 
-def _with_figures(
-    row: dict[str, Any], folder: pathlib.Path, figures: list[dict[str, Any]]
-) -> dict[str, Any]:
+def _with_figures(row: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+    _, predictions = report.read_predictions(folder / "predictions.csv")
+    figures = report.figures_table(predictions, report.protocol_of(folder))
     variants = {of_variant["variant"]: of_variant for of_variant in figures}
     return {
         **row,
@@ -176,13 +175,6 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _line(row: dict[str, Any]) -> str:
-    def percent(figures: dict[str, Any] | None, key: str) -> str:
-        if figures is None:
-            return ""
-        low, high = (100 * value for value in figures[f"{key}_95"])
-        spread = f" ± {100 * figures[f'{key}_std']:.1f}" if figures["seeds"] > 1 else ""
-        return f"{100 * figures[key]:.1f}{spread} [{low:.1f}, {high:.1f}]"
-
     def number(value: float | None, unit: float = 1, digits: int = 0) -> str:
         return "" if value is None else f"{value / unit:,.{digits}f}"
 
@@ -200,9 +192,9 @@ def _line(row: dict[str, Any]) -> str:
         row["name"],
         number(row.get("parameters")),
         number(row.get("macs"), 1e6, 1) + (" M" if row.get("macs") else ""),
-        percent(row["float"], "ua"),
-        percent(row["float"], "wa"),
-        percent(row["int8"], "ua"),
+        report.percent(row["float"], "ua"),
+        report.percent(row["float"], "wa"),
+        report.percent(row["int8"], "ua") if row["int8"] else "",
         number(row.get("int8_bytes"), 1000),
         row["converts"],
         row.get("edge_tpu", ""),

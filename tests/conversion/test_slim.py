@@ -7,7 +7,8 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
-from conversion.slim import _Plan, slim
+from conversion.errors import ConversionError
+from conversion.slim import _macs, _Plan, slim
 from training.keras import tf_keras
 
 layers = tf_keras.layers
@@ -91,3 +92,50 @@ def test_what_is_not_understood_stays():
     keep = plan.kept(0.5)
     left = [len(plan.positions(plan.layers[name].output, keep)) for name in names]
     assert left == [12, 8, 10] or left == [12, 8, 12] or left == [12, 8, 8]
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_recurrent_layers_lose_units(kind):
+    tf_keras.utils.set_random_seed(3)
+    inputs = layers.Input((12, 6))
+    x = layers.Conv1D(16, 3, padding="same")(inputs)
+    x = kind(16, return_sequences=True)(x)
+    x = kind(12)(layers.Dropout(0.1)(x))
+    model = tf_keras.Model(inputs, layers.Dense(3)(x))
+    random = np.random.default_rng(0)
+    model.set_weights([random.normal(size=w.shape) / 3 for w in model.get_weights()])
+    plan = _Plan(model)
+    everything = set(plan.roots.values())
+    gates = 4 if kind is layers.LSTM else 3
+    expected = 12 * 3 * 6 * 16 + 12 * gates * 16 * 32 + 12 * gates * 12 * 28 + 12 * 3
+    assert plan.macs(everything) == expected
+    keep = plan.kept(0.5)
+    smaller = plan.build(keep)
+    assert plan.macs(keep) < 0.5 * expected
+    # The same network with what reads the lost units set to zero.
+    for layer in model.layers:
+        if not layer.weights:
+            continue
+        weights = layer.get_weights()
+        plans = plan.layers[layer.name]
+        for matrix, channels in ((0, plans.inputs[0]), (1, plans.output)):
+            if matrix == 0 or type(layer) is kind:
+                kept = plan.positions(channels, keep)
+                gone = np.setdiff1d(np.arange(len(channels)), kept)
+                weights[matrix][..., gone, :] = 0
+        layer.set_weights(weights)
+    windows = random.normal(size=(4, 12, 6)).astype(np.float32)
+    np.testing.assert_allclose(smaller(windows), model(windows), atol=1e-5)
+
+
+def test_what_cannot_be_thinned_counts_too():
+    """Attention stays, so the rest must save for it; or it is said that it cannot."""
+    inputs = layers.Input((16, 8))
+    x = layers.Dense(32)(inputs)
+    x = layers.MultiHeadAttention(2, 8)(x, x)
+    x = layers.Dense(64, activation="relu")(x)
+    model = tf_keras.Model(inputs, layers.Dense(3)(layers.Flatten()(x)))
+    before = _macs(model)
+    assert _macs(slim(model, 0.2, lambda model, callbacks: None)) <= 0.8 * before
+    with pytest.raises(ConversionError, match="no 60% of the multiplications"):
+        slim(model, 0.6, lambda model, callbacks: None)

@@ -96,7 +96,7 @@ def test_a_baseline_is_published_with_its_evidence(corpora_folder, tmp_path):
     assert set(labels) == {"angry", "happy", "neutral", "sad"}
     assert {p["variant"] for p in predictions} == {"scikit-learn"}
     figures = json.loads((folder / "figures.json").read_text())
-    assert figures == report.figures_table(predictions, "emodb4")
+    assert figures == report.rounded(report.figures_table(predictions, "emodb4"))
     assert figures[0]["ua"] > 0.6  # chance is 0.25
     ledger = (tmp_path / "ledger.csv").read_text().splitlines()
     assert len(ledger) == 2

@@ -154,8 +154,7 @@ def test_report_recomputes_the_figures_from_the_files(evaluated, capsys):
     printed = capsys.readouterr().out
     _, rows = report.read_predictions(results / "trial" / "predictions.csv")
     figures = report.figures(report.by_variant(rows)["int8"])
-    ua = round(figures["UA"].value, 4)  # as figures.json keeps it
-    assert f"| int8 | {100 * ua:.1f} [" in printed
+    assert f"| int8 | {100 * figures['UA'].value:.1f} [" in printed
     assert "acted \\ heard" in printed
 
 

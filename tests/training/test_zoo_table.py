@@ -83,8 +83,12 @@ def test_the_table_holds_what_the_predictions_say(published, tmp_path, capsys):
 
 
 def test_a_damaged_row_is_named(published):
-    (published / "weak-emodb4" / "figures.json").write_text("[]")
+    (published / "weak-emodb4" / "row.json").write_text("{")
     with pytest.raises(RunError, match="weak-emodb4: not a published row"):
+        zoo_results.load(published)
+    (published / "weak-emodb4" / "row.json").write_text("{}")
+    (published / "weak-emodb4" / "predictions.csv").write_text("")
+    with pytest.raises(RunError, match=r"weak-emodb4.*not a prediction file"):
         zoo_results.load(published)
 
 
@@ -202,6 +206,7 @@ def test_published_figures_are_those_of_the_saved_predictions():
         folder = root / row["folder"]
         _, predictions = report.read_predictions(folder / "predictions.csv")
         figures = json.loads((folder / "figures.json").read_text())
-        assert figures == report.figures_table(predictions, row["protocol"])
+        table = report.figures_table(predictions, row["protocol"])
+        assert figures == report.rounded(table)
     same = zoo_results.TABLE.read_text() == zoo_results.markdown(rows)
     assert same, "zoo.md is not that of the saved files: run python -m training zoo"
