@@ -99,7 +99,7 @@ def load(folder: pathlib.Path) -> Run:
             skip_bad=values.get("skip_bad", False),
             temperature=values.get("temperature", 1.0),
         )
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RunError(f"{folder} holds no finished run (no run.json)") from error
     except (ValueError, KeyError, TypeError, ConfigError) as error:
         raise RunError(f"{folder}/run.json is damaged: {error}") from error

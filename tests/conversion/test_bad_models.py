@@ -80,6 +80,9 @@ def test_command_line_errors_are_one_line(tmp_path, capsys):
     assert error.count("\n") == 1
     assert "no finished run" in error
     assert not (tmp_path / "out").exists()
+    (tmp_path / "file").touch()
+    assert main(["convert", str(tmp_path / "file"), "--out", str(tmp_path)]) == 1
+    assert "file holds no finished run" in capsys.readouterr().err
     assert main(["verify", str(tmp_path), str(tmp_path)]) == 1
     assert "holds no bundle" in capsys.readouterr().err
 

@@ -203,6 +203,28 @@ def test_pruning_leaves_the_original_alone():
     assert [round(float((w == 0).mean()), 2) for w in kernels] == [0.75]
 
 
+def test_recurrent_and_one_dimensional_kernels_are_pruned_too():
+    model = tf_keras.Sequential(
+        [
+            layers.Input((8, 4)),
+            layers.Conv1D(64, 8, padding="same"),
+            layers.LSTM(24, unroll=True),
+            layers.Dense(2),
+        ]
+    )
+
+    def fine_tune(wrapped, callbacks):
+        wrapped.compile("sgd", "mse")
+        wrapped.fit(
+            np.ones((8, 8, 4)), np.ones((8, 2)), verbose=0, callbacks=list(callbacks)
+        )
+
+    pruned = prune(model, 0.75, fine_tune)
+    kernels = [w for w in pruned.get_weights() if w.size >= MIN_KERNEL_SIZE]
+    assert [w.shape for w in kernels] == [(8, 4, 64), (64, 96), (24, 96)]
+    assert [round(float((w == 0).mean()), 2) for w in kernels] == [0.75] * 3
+
+
 def test_pruning_refuses_to_remove_everything():
     with pytest.raises(ConversionError, match="sparsity is 1"):
         prune(None, 1, lambda model, callbacks: None)
