@@ -1,6 +1,6 @@
 # make demo: the main job on the bundled model, in an environment of its own.
 # make test: the whole suite; make test-long: what takes minutes, too.
-# make model DATA=DIR: the bundled model from nothing.
+# make model DATA=DIR: the bundled models from nothing.
 # make dist: wheel and source archive; make deb: Debian packages, into dist/.
 
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
@@ -10,7 +10,6 @@ DATA ?= $(EDGE_SER_DATA)
 DEMO := .venv-demo
 TEST := .venv-test
 BUILD := .venv-build
-RUN := runs/standard
 
 .PHONY: demo test test-long lint model clean check-python
 
@@ -30,11 +29,14 @@ lint: $(TEST)/.ready
 
 model: $(TEST)/.ready
 	@test -n "$(DATA)" || { echo "make model: give the corpora's folder: make model DATA=DIR"; exit 2; }
-	$(TEST)/bin/python -m training train --config training/configs/standard.toml \
-	  --data "$(DATA)" --out $(RUN)
-	$(TEST)/bin/python -m conversion convert $(RUN) --data "$(DATA)" --out $(RUN)/bundles
-	install -D -m 644 $(RUN)/bundles/int8-pruned.tflite edge_ser/models/default.tflite
-	$(TEST)/bin/python -m training checkpoint $(RUN) --out training/checkpoints/standard
+	set -e; for name in standard nano; do \
+	  $(TEST)/bin/python -m training train --config training/configs/$$name.toml \
+	    --data "$(DATA)" --out runs/$$name; \
+	  $(TEST)/bin/python -m conversion convert runs/$$name --data "$(DATA)" --out runs/$$name/bundles; \
+	done
+	install -D -m 644 runs/standard/bundles/int8-pruned.tflite edge_ser/models/default.tflite
+	install -D -m 644 runs/nano/bundles/int8-pruned.tflite edge_ser/models/nano.tflite
+	$(TEST)/bin/python -m training checkpoint runs/standard --out training/checkpoints/standard
 
 $(DEMO)/.ready: setup.py $(wildcard edge_ser/*.py edge_ser/*/*) | check-python
 	$(PYTHON) -m venv $(DEMO)

@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fold bundles (fold-K in name or folder) of every variant to compare, or "
         "folders that hold them (those of training/results/standard)",
     )
-    parser.add_argument("--nano", metavar="BUNDLE", help="our smaller model, if any")
     amount = parser.add_mutually_exclusive_group()
     amount.add_argument(
         "--quick", action="store_true", help="a minute or two: a try of every part"
@@ -74,7 +73,6 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
     data = ["--data", str(arguments.data)]
     bundles = [str(path) for path in arguments.bundles]
     shipped = [str(path) for path in _shipped(arguments.bundles)]
-    nano = ["--nano", arguments.nano] if arguments.nano else []
 
     def amount(quick: str, usual: str, full: str = "") -> list[str]:
         chosen = quick if arguments.quick else full if arguments.full else usual
@@ -87,14 +85,11 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
             *amount("--clips 24 --seconds 0.2", "--seconds 1"),
         ],
         "robustness": [*bundles, *data, *amount("--clips 8", "--clips 20")],
-        "peers": [
-            *nano,
-            *amount(
-                "--rounds 1 --seconds 0.1 --only light-sernet",
-                "--rounds 3 --seconds 0.2",
-                "--rounds 9 --seconds 0.5",
-            ),
-        ],
+        "peers": amount(
+            "--rounds 1 --seconds 0.1 --only light-sernet",
+            "--rounds 3 --seconds 0.2",
+            "--rounds 9 --seconds 0.5",
+        ),
         "window": amount("--seconds 0.1", "--seconds 0.5", "--seconds 2"),
         "scaling": amount(
             "--seconds 5 --longest 60 --windows 1", "--seconds 30", "--seconds 60"

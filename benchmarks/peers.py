@@ -62,9 +62,14 @@ GOALS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument(
-        "--standard", metavar="BUNDLE", help="ours (the bundled default)"
+        "--standard",
+        metavar="BUNDLE",
+        default="standard",
+        help="ours (the bundled default)",
     )
-    parser.add_argument("--nano", metavar="BUNDLE", help="our smaller one, if any")
+    parser.add_argument(
+        "--nano", metavar="BUNDLE", default="nano", help="our smaller one (the bundled)"
+    )
     parser.add_argument(
         "--rounds", type=int, default=3, help="fresh processes a contender (3)"
     )
@@ -123,15 +128,13 @@ def _ours(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     plans = []
     for name in ("standard", "nano"):
         path = getattr(arguments, name)
-        if name == "nano" and path is None:
-            continue
         read = bundle.read(path)
         plans.append(
             {
                 "name": name,
                 "arithmetic": read.card.quantization,
                 "features": "incremental",
-                "model": str(path or bundle.default_path()),
+                "model": bundle.located(path),
                 "is_bundle": True,
                 "bytes": len(read.model),
                 "macs": macs(read.model),
@@ -311,10 +314,11 @@ def _scores(protocol: str) -> dict[str, Any]:
     for row in zoo_results.load():
         if row["protocol"] == protocol and row["folder"] != "standard":
             found[row["name"]] = _ua(row["float"])
-    figures = json.loads((report.RESULTS / "standard" / "figures.json").read_text())
-    shipped = [each for each in figures if each["protocol"] == protocol]
-    if shipped:
-        found["standard"] = _ua(shipped[-1])
+    for name in ("standard", "nano"):
+        figures = json.loads((report.RESULTS / name / "figures.json").read_text())
+        shipped = [each for each in figures if each["protocol"] == protocol]
+        if shipped:
+            found[name] = _ua(shipped[-1])
     return found
 
 
@@ -391,7 +395,7 @@ def markdown(report: dict[str, Any]) -> str:
         "95th percentile of wall time; a second of audio by the former. "
         "Weights of the peers are random: cost does not depend on them. UA: the float "
         f"model of the zoo's row under the folds of {report['protocol']}; of "
-        "`standard`, the int8 file that ships.",
+        "`standard` and `nano`, the int8 files that ship.",
         "",
         "| model | arithmetic | features by | M MACs | kB | features | inference "
         "| second of audio | RSS | UA |",

@@ -35,7 +35,14 @@ for _module in ("_sha2", "_sha256", "hashlib"):
 
 FORMAT_VERSION = 1
 _CARD_NAME = "card.json"
-_DEFAULT = os.path.join(os.path.dirname(__file__), "models", "default.tflite")
+_MODELS = os.path.join(os.path.dirname(__file__), "models")
+_DEFAULT = os.path.join(_MODELS, "default.tflite")
+SHIPPED = {
+    "standard": _DEFAULT,
+    "nano": os.path.join(_MODELS, "nano.tflite"),
+}
+"""The bundles of the package by name; ``standard`` is the default."""
+_GIVE = f"give a .tflite bundle, or one that ships: {', '.join(SHIPPED)}"
 _MAX_BYTES = 64 << 20
 _MAX_CARD_BYTES = 1 << 20
 
@@ -107,6 +114,16 @@ def default_path() -> pathlib.Path:
     return pathlib.Path(_DEFAULT)
 
 
+def located(path: str | os.PathLike[str]) -> str:
+    """Where a bundle lies that is given by its path, or by the name of a shipped one.
+
+    Args:
+        path: of a file, or a name out of `SHIPPED` where no file is called so.
+    """
+    file = os.fspath(path)
+    return file if os.path.lexists(file) else SHIPPED.get(file, file)
+
+
 def pack(card: Card, model: bytes) -> bytes:
     """The bytes of a bundle; the same card and model give the same bytes."""
     values = dataclasses.asdict(card)
@@ -155,9 +172,10 @@ def read(
     *,
     public_keys: Sequence[signing.PublicKey] = (),
 ) -> Bundle:
-    """Read and check a bundle; None is the one that ships with the package.
+    """Read and check a bundle.
 
     Args:
+        path: see `located`; None is the default one that ships with the package.
         public_keys: if there are any, one of them must have signed the bundle; see
             `edge_ser.signing.load_public_keys`.
 
@@ -174,20 +192,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     Raises:
         BundleError: missing, unreadable, no regular file, or far too large.
     """
-    file = os.fspath(path)
+    file = located(path)
     try:
         # A pipe would block, and some devices never end.
         if not stat.S_ISREG(os.stat(file).st_mode):
-            raise BundleError(
-                f"{file}: model cannot be read: no regular file; give a .tflite bundle"
-            )
+            raise BundleError(f"{file}: model cannot be read: no regular file; {_GIVE}")
         with open(file, "rb") as reader:
             data = reader.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a path with a null byte
         reason = getattr(error, "strerror", None) or error
-        raise BundleError(
-            f"{file}: model cannot be read: {reason}; give a .tflite bundle"
-        ) from error
+        raise BundleError(f"{file}: model cannot be read: {reason}; {_GIVE}") from error
     if len(data) > _MAX_BYTES:
         raise BundleError(f"{file}: larger than {_MAX_BYTES >> 20} MiB")
     return data

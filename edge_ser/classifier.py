@@ -90,7 +90,8 @@ class Classifier:
         """Read, check and load a bundle.
 
         Args:
-            path: a .tflite bundle; None is the model that ships with the package.
+            path: a .tflite bundle, or the name of one that ships with the package
+                (`edge_ser.bundle.SHIPPED`); None is ``standard``.
             runtime: ``ai-edge-litert``, ``tflite-runtime`` or ``tensorflow``; None
                 takes the first of the former two that works.
             threads: of the runtime, 1 to 64.

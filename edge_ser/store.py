@@ -202,7 +202,7 @@ def in_use(path: str | None) -> str | None:
     """The model that is to be loaded: what is given, or the installed one.
 
     Args:
-        path: what an option, a variable or the settings name.
+        path: what an option, a variable or the settings name; see `bundle.located`.
 
     Returns:
         None is the model that ships with the package.
@@ -211,7 +211,7 @@ def in_use(path: str | None) -> str | None:
         BundleError: the folder of installed models is damaged or cannot be read.
     """
     if path is not None:
-        return path
+        return bundles.located(path)
     current = Store().current()
     return None if current is None else str(current)
 
@@ -230,7 +230,7 @@ def load(path: str | None, **options: Any) -> Classifier:
     try:
         return Classifier.load(model, **options)
     except BundleError as error:
-        if model == path:
+        if path is not None or model is None:
             raise
         raise BundleError(
             f"{error}; `edge-ser model rollback` puts the former model in use"

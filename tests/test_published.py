@@ -161,19 +161,42 @@ def test_no_clip_is_scored_by_a_model_that_knew_its_speaker(rows):
             assert corpus != "ravdess" or name[-2:] not in speakers
 
 
-def test_the_bundled_card_carries_the_fold_models_figures():
+@pytest.mark.parametrize("name", bundle.SHIPPED)
+def test_a_bundled_card_carries_the_fold_models_figures(name, report):
     from training import config as toml_config
 
-    card = bundle.read().card
-    assert card.quantization == "int8-pruned"
-    figures = json.loads((STANDARD / "figures.json").read_text())
+    card = bundle.read(name).card
+    assert (card.name, card.quantization) == (f"edge-ser-{name}", "int8-pruned")
+    folder = ROOT / "training/results" / name
+    figures = json.loads((folder / "figures.json").read_text())
     assert [dict(row) for row in card.measured] == figures
+    saved = report.read_predictions(folder / "predictions.csv")[1]
+    assert report.figures_table(saved, report.protocol_of(folder)) == figures
     assert "non-commercial" in card.licence
     assert "Not for decisions about people" in card.intended_use
-    config = json.loads((STANDARD / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text())
     assert list(card.labels) == config["labels"]
-    shipped = toml_config.load(ROOT / "training/configs/standard.toml")
+    shipped = toml_config.load(ROOT / f"training/configs/{name}.toml")
     assert toml_config.parse(config) == shipped
+
+
+@pytest.mark.parametrize(
+    ("name", "bytes_at_most", "macs_at_most"),
+    [("standard", 150e3, 40e6), ("nano", 60e3, 5e6)],
+)
+def test_what_ships_is_small_and_says_so(name, bytes_at_most, macs_at_most):
+    from conversion.macs import macs
+
+    read = bundle.read(name)
+    size, work = len(read.model), macs(read.model)
+    assert size <= bytes_at_most
+    assert work <= macs_at_most
+    shipped = read.card.measured[-1]
+    low, high = (100 * bound for bound in shipped["ua_95"])
+    page = (ROOT / "docs/choosing-a-model.md").read_text()
+    told = f"| {size / 1e3:.0f} kB | {work / 1e6:.1f} M | {len(read.card.labels)} |"
+    assert f"| `{name}` {told}" in page
+    assert f"{100 * shipped['ua']:.1f} [{low:.1f}, {high:.1f}]" in page
 
 
 def test_the_checkpoint_is_the_network_of_the_bundled_model():

@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """``--model`` and how it is run; what is not given is None."""
     group = parser.add_argument_group("model")
     group.add_argument(
-        "--model", metavar="BUNDLE", help="a .tflite bundle (default: the one in use)"
+        "--model",
+        metavar="BUNDLE",
+        help="a .tflite bundle, or standard or nano, which ship with the package "
+        "(default: the one in use)",
     )
     add_public_key(group)
     group.add_argument(

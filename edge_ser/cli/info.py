@@ -23,7 +23,10 @@ from edge_ser.cli import engine
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument(
-        "bundle", nargs="?", metavar="BUNDLE", help="default: the one in use"
+        "bundle",
+        nargs="?",
+        metavar="BUNDLE",
+        help="a file, or standard or nano (default: the one in use)",
     )
     parser.add_argument("--json", action="store_true", help="the whole card as JSON")
     engine.add_public_key(parser)

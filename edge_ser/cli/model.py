@@ -3,6 +3,7 @@
 Examples:
   edge-ser model check new.tflite      would it be installed? nothing is changed
   sudo edge-ser model install new.tflite
+  sudo edge-ser model install nano     a smaller one, which ships with the package
   sudo edge-ser model rollback         back to the former one; again: forth
   sudo edge-ser model rollback --bundled
   edge-ser model list
@@ -49,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "list", help="the model in use (*), and what else there is"
     )
     for action in (install, check):
-        action.add_argument("file", metavar="FILE", help="a .tflite bundle")
+        action.add_argument(
+            "file", metavar="FILE", help="a .tflite bundle, or standard or nano"
+        )
     rollback.add_argument(
         "--bundled", action="store_true", help="the one that ships with the package"
     )
@@ -225,7 +228,7 @@ def _roles(store: Store, config: configs.Config) -> dict[str, pathlib.Path]:
     current = store.current()
     roles: dict[str, pathlib.Path] = {}
     if config.model is not None:
-        roles["settings"] = pathlib.Path(config.model)
+        roles["settings"] = pathlib.Path(bundles.located(config.model))
     if current is not None:
         roles["current"] = current
     try:
@@ -235,4 +238,5 @@ def _roles(store: Store, config: configs.Config) -> dict[str, pathlib.Path]:
     if former is not None:
         roles["former"] = former
     roles["bundled"] = bundled
-    return roles
+    shipped = {name: pathlib.Path(file) for name, file in bundles.SHIPPED.items()}
+    return roles | {name: file for name, file in shipped.items() if file != bundled}

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import __main__ as command_line
 from benchmarks import peers
+from edge_ser import bundle
 from tiny_model import TINY_MODEL
 
 
@@ -52,7 +53,9 @@ def test_peers_beside_a_bundle(tmp_path, capsys):
     arguments = ["peers", "--standard", str(TINY_MODEL), "--only", "light-sernet"]
     arguments += ["--rounds", "1", "--seconds", "0.02", "--json", str(file)]
     assert command_line.main(arguments) == 0
-    ours, *rows = json.loads(file.read_text())["rows"]
+    ours, nano, *rows = json.loads(file.read_text())["rows"]
+    assert (ours["name"], nano["name"]) == ("standard", "nano")
+    assert nano["bytes"] == len(bundle.read("nano").model)
     assert [(each["arithmetic"], each["features"]) for each in rows] == [
         ("float32", "librosa"),
         ("float32", "incremental"),

@@ -8,6 +8,7 @@ import json
 import os
 import zipfile
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -245,3 +246,19 @@ def test_what_is_no_regular_file(tmp_path):
     for path in ("/dev/zero", pipe):
         with pytest.raises(BundleError, match="no regular file"):
             bundle.read(path)
+
+
+@pytest.mark.parametrize("name", bundle.SHIPPED)
+def test_what_ships_answers_to_its_name(name):
+    assert bundle.read(name).card.name == f"edge-ser-{name}"
+    sounds = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    answer = Classifier.load(name).classify(sounds, 16_000)
+    assert set(answer.probabilities) == set(bundle.read(name).card.labels)
+
+
+def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nano").write_bytes(DATA)
+    assert bundle.read("nano").card.name == "tiny"
+    with pytest.raises(BundleError, match="one that ships: standard, nano"):
+        bundle.read("nan")

@@ -46,11 +46,21 @@ def test_install_list_and_roll_back(run, folder, two):
         ("current", "2", True),
         ("former", "1", False),
         ("bundled", bundle.read().card.version, False),
+        ("nano", bundle.read("nano").card.version, False),
     ]
     assert "the former tiny 1 is in use now" in run("model", "rollback").out
     assert run("model", "list").out.splitlines()[0].startswith("* current   tiny 1")
     assert "the bundled" in run("model", "rollback", "--bundled").out
     assert "\n* bundled" in run("model", "list").out
+
+
+def test_what_ships_is_installed_by_its_name(run, folder):
+    assert "edge-ser-nano" in run("model", "install", "nano").out
+    current = run("model", "list").out.splitlines()[0]
+    assert current.startswith("* current   edge-ser-nano")
+    assert json.loads(run("info", "--json").out)["name"] == "edge-ser-nano"
+    names = json.loads(run("info", "standard", "--json").out)["name"]
+    assert names == "edge-ser-standard"
 
 
 def test_again_says_so(run, folder):
