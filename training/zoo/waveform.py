@@ -2,9 +2,10 @@
 
 M5 of Dai, Dai, Qu, Li & Das 2017, "Very deep convolutional neural networks for raw
 waveforms", ICASSP, arXiv:1610.00087: a first kernel of 10 ms as a learnt filter bank,
-kernels of 3 after it, batch norm, pooling by 4 four times, twice as many channels after
-each of the last two, then the mean over time. Theirs hears 8 kHz and has twice the
-channels; this one hears 16 kHz, with a first kernel and stride of the same durations.
+kernels of 3 after it, batch norm and pooling by 4 after each of the four convolutions,
+channels that double with the last two, then the mean over time. Theirs hears 8 kHz and
+has twice the channels; this one hears 16 kHz, with a first kernel and stride of the
+same durations.
 """
 
 from __future__ import annotations
