@@ -229,6 +229,8 @@ def _keygen(args: argparse.Namespace) -> int:
 def _sign(args: argparse.Namespace) -> int:
     key = sign.load_private_key(args.key)
     for path in args.bundles:
+        bundle.read(path)  # all or none
+    for path in args.bundles:
         signature = sign.sign(path, key).signature
         assert signature is not None
         print(f"{path}: signed by {signature.key_id}")

@@ -121,6 +121,16 @@ def test_signing_again_gives_the_same_bytes(keys, signed):
     assert signed.read_bytes() == before
 
 
+def test_all_bundles_are_signed_or_none(keys, tmp_path, capsys):
+    unsigned = tmp_path / "unsigned.tflite"
+    unsigned.write_bytes(TINY_MODEL.read_bytes())
+    missing = str(tmp_path / "none.tflite")
+    key = str(keys / "old.key")
+    assert main(["sign", str(unsigned), missing, "--key", key]) == 1
+    assert "none.tflite" in capsys.readouterr().err
+    assert unsigned.read_bytes() == TINY_MODEL.read_bytes()
+
+
 def test_keys_are_kept_secret_and_never_overwritten(keys, tmp_path, capsys):
     assert stat.S_IMODE((keys / "old.key").stat().st_mode) == 0o600
     before = (keys / "old.key").read_bytes()
