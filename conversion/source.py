@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import pathlib
 import tempfile
 import zipfile
@@ -65,6 +67,8 @@ class Source:
         shape = self.keras.input_shape
         if not isinstance(shape, tuple):
             raise ConversionError(f"{path}: {len(shape)} inputs; valid: one")
+        pointwise(self.keras)
+        self.keras._name = "m"  # the file says it before the name of every tensor
         # A dynamic batch would add SHAPE and PACK, and break the fusing of LSTM.
         signature = tf.TensorSpec([1, *shape[1:]], tf.float32)
         function = tf.function(self.keras).get_concrete_function(signature)
@@ -171,6 +175,29 @@ def as_float32(model: Any) -> Any:
     copy = tf_keras.models.clone_model(model, clone_function=plain)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def pointwise(model: Any) -> None:
+    """Let dense layers compute as convolutions with kernels of 1, in place.
+
+    The same numbers; but int8 convolutions are rounded alike by every interpreter's
+    reference kernels, which fully connected layers are not.
+    """
+    import tensorflow as tf
+    import tf_keras
+
+    def convolve(layer: Any, inputs: Any) -> Any:
+        inner = inputs.shape[1:-1]
+        image = tf.reshape(inputs, (-1, math.prod(inner), 1, inputs.shape[-1]))
+        found = tf.nn.conv2d(image, layer.kernel[None, None], 1, "VALID")
+        if layer.use_bias:
+            found = tf.nn.bias_add(found, layer.bias)
+        found = layer.activation(found) if layer.activation else found
+        return tf.reshape(found, (-1, *inner, layer.units))
+
+    for layer in model.layers:
+        if type(layer) is tf_keras.layers.Dense and None not in layer.input_shape[1:]:
+            layer.call = functools.partial(convolve, layer)
 
 
 def as_logits(model: Any) -> Any:
