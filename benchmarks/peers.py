@@ -126,7 +126,7 @@ def _ours(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from conversion.macs import macs
 
     plans = []
-    for name in ("standard", "nano"):
+    for name in bundle.SHIPPED:
         path = getattr(arguments, name)
         read = bundle.read(path)
         plans.append(
@@ -312,9 +312,9 @@ def _scores(protocol: str) -> dict[str, Any]:
 
     found = {}
     for row in zoo_results.load():
-        if row["protocol"] == protocol and row["folder"] != "standard":
+        if row["protocol"] == protocol and row["folder"] not in bundle.SHIPPED:
             found[row["name"]] = _ua(row["float"])
-    for name in ("standard", "nano"):
+    for name in bundle.SHIPPED:
         figures = json.loads((report.RESULTS / name / "figures.json").read_text())
         shipped = [each for each in figures if each["protocol"] == protocol]
         if shipped:

@@ -124,7 +124,15 @@ def zoo(rows: Sequence[dict[str, Any]], title: str, path: pathlib.Path) -> None:
                 )
                 continue
             axis.plot(row[quantity] / unit, ua, "o")
-            axis.annotate(row["name"], (row[quantity] / unit, ua), fontsize=8)
+            axis.annotate(
+                row["name"],
+                (row[quantity] / unit, ua),
+                xytext=(0, 6),
+                textcoords="offset points",
+                fontsize=8,
+                ha="center",
+            )
+        axis.margins(x=0.25)
         axis.set(xscale="log", xlabel=label, title=title)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("UA, percent")

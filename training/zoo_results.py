@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
+from edge_ser import bundle
+from edge_ser.bundle import SHIPPED
 from training import ledger, report
 from training.errors import RunError
 
@@ -24,16 +26,16 @@ _INTRODUCTION = """\
 Every row: the same folds, test speakers unknown to everything that learns, nothing
 chosen on them. UA (unweighted average recall) and WA (accuracy) in percent with 95 %
 intervals from a bootstrap over speakers; *float* is the Keras (or scikit-learn) model,
-*int8* the file run by the device runtime. MACs are of one window. Every row but
-`standard` learns from the tested corpus alone. A network is trained by its paper's
-recipe or by ours (augmentation and recipe of `small`), whichever did better on
-validation speakers, who are not those of the trial's test fold; *trial* is what each
-reached there. `small` is our network, smaller, on those equal terms; `standard` has
-learnt from four corpora. A baseline's search tries its settings on training speakers
-that it holds out, in every fold anew (its `row.json` says what each chose). *Edge TPU*
-is how many operators of the int8 file one would run; one that it does not take, and
-what depends on it, are left to the processor. Training time is processor time of one
-core, for all folds of one seed. A cell is empty where the row has no such thing.
+*int8* the file run by the device runtime. MACs are of one window. `standard` and `nano`
+have learnt from four corpora, every other row from the tested one alone. A network is
+trained by its paper's recipe or by ours (augmentation and recipe of `small`), whichever
+did better on validation speakers, who are not those of the trial's test fold; *trial*
+is what each reached there. `small` is our network on those equal terms. A baseline's
+search tries its settings on training speakers that it holds out, in every fold anew (its
+`row.json` says what each chose). *Edge TPU* is how many operators of the int8 file one
+would run; one that it does not take, and what depends on it, are left to the processor.
+Training time is processor time of one core, for all folds of one seed. A cell is empty
+where the row has no such thing.
 
 `python -m training zoo --data DIR` makes what is missing and writes this page; without
 `--data` it computes the page anew from the saved predictions. Every scoring of test
@@ -92,7 +94,7 @@ def publish(
 def load(results: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
     """Every published row with its figures, best float UA first within a protocol.
 
-    The bundled model's own evidence, beside `results`, is a row too.
+    The bundled models' own evidence, beside `results`, makes rows too.
 
     Raises:
         RunError: a folder's files are missing or damaged.
@@ -104,9 +106,9 @@ def load(results: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
             found.append(_with_figures(row, folder))
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise RunError(f"{folder}: not a published row: {error}") from error
-    bundled = results.parent / "standard"
-    if bundled.is_dir():
-        found.append(_with_figures(_bundled(bundled), bundled))
+    for bundled in (results.parent / name for name in SHIPPED):
+        if bundled.is_dir():
+            found.append(_with_figures(_bundled(bundled), bundled))
     return sorted(found, key=lambda row: (row["protocol"], -row["float"]["ua"]))
 
 
@@ -133,9 +135,8 @@ def on_edge_tpu(model: bytes) -> str:
 
 
 def _bundled(folder: pathlib.Path) -> dict[str, Any]:
-    """What `row.json` would hold for the bundled model's configuration."""
+    """What `row.json` would hold for a bundled model's configuration."""
     from conversion.macs import macs
-    from edge_ser import bundle
     from training import config as configs
     from training import zoo
 
@@ -145,7 +146,7 @@ def _bundled(folder: pathlib.Path) -> dict[str, Any]:
     network = zoo.build(config.architecture, *shape, len(config.labels), config.model)
     model = bundle.read(folder / "fold-1.tflite").model
     return {
-        "name": "standard (resnet2d)",
+        "name": f"{folder.name} (resnet2d)",
         "kind": "network",
         "parameters": sum(
             weight.shape.num_elements() for weight in network.trainable_weights
