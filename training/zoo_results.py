@@ -31,11 +31,11 @@ have learnt from four corpora, every other row from the tested one alone. A netw
 trained by its paper's recipe or by ours (augmentation and recipe of `small`), whichever
 did better on validation speakers, who are not those of the trial's test fold; *trial*
 is what each reached there. `small` is our network on those equal terms. A baseline's
-search tries its settings on training speakers that it holds out, in every fold anew (its
-`row.json` says what each chose). *Edge TPU* is how many operators of the int8 file one
-would run; one that it does not take, and what depends on it, are left to the processor.
-Training time is processor time of one core, for all folds of one seed. A cell is empty
-where the row has no such thing.
+search tries its settings on training speakers that it holds out, in every fold anew;
+its `row.json` says what each chose. *Edge TPU* is how many operators of the int8 file
+one would run; one that it does not take, and what depends on it, are left to the
+processor. Training time is processor time of one core, for all folds of one seed. A
+cell is empty where the row has no such thing.
 
 `python -m training zoo --data DIR` makes what is missing and writes this page; without
 `--data` it computes the page anew from the saved predictions. Every scoring of test
