@@ -118,10 +118,10 @@ def located(path: str | os.PathLike[str]) -> str:
     """Where a bundle lies that is given by its path, or by the name of a shipped one.
 
     Args:
-        path: of a file, or a name out of `SHIPPED` where no file is called so.
+        path: a name out of `SHIPPED`, or of a file; one of such a name is ``./nano``.
     """
     file = os.fspath(path)
-    return file if os.path.lexists(file) else SHIPPED.get(file, file)
+    return SHIPPED.get(file, file)
 
 
 def pack(card: Card, model: bytes) -> bytes:

@@ -62,10 +62,32 @@ def test_what_strangers_get_is_recomputed(report, name):
     page = (STANDARD.parent / "strangers.md").read_text()
     for line in shown.splitlines():
         assert line in page, line
+    if "corpus" in name:
+        for row in _learnt_and_tested(report, saved, name.endswith("out")):
+            assert row in page, row
     if name.endswith("sentences"):
         assert f"to {100 * table[0]['ua']:.1f} on words" in README
     if name.endswith("one-corpus-out"):
         assert f"recognises {100 * table[-1]['ua']:.1f} %" in README
+
+
+def _learnt_and_tested(report, saved, of_all_others):
+    """The table's rows: UA by the corpus that taught and the corpus that was asked."""
+    names = ["emodb", "emovo", "nemo", "ravdess"]
+    asked = report.by_variant(saved)["int8-pruned"]
+
+    def cell(rows):
+        return f"{100 * report.figures(rows)['UA'].value:.1f}" if rows else ""
+
+    if of_all_others:
+        cells = [cell([r for r in asked if r["corpus"] == name]) for name in names]
+        return [f"| the three others | {' | '.join(cells)} |"]
+    lines = []
+    for fold, taught in enumerate(names, 1):
+        mine = [row for row in asked if row["fold"] == str(fold)]
+        cells = [cell([r for r in mine if r["corpus"] == name]) for name in names]
+        lines.append(f"| {taught} | {' | '.join(cells)} |")
+    return lines
 
 
 @pytest.mark.parametrize(
@@ -141,7 +163,10 @@ def test_the_ledger_counts_every_scoring(report, rows):
     with (ROOT / "training/results/ledger.csv").open(newline="") as file:
         entries = list(csv.DictReader(file))
     times = {1: "once", 2: "twice"}.get(len(entries), f"{len(entries)} times")
-    assert f"folds were scored {times}" in re.sub(r"\s+", " ", README)
+    told = re.sub(r"\s+", " ", README)
+    assert f"folds were scored {times}" in told
+    with (ROOT / "training/results/zoo/ledger.csv").open(newline="") as file:
+        assert f"by baselines {len(list(csv.DictReader(file)))} times" in told
     last = [entry for entry in entries if entry["config"].startswith("standard ")][-1]
     table = {row["variant"]: row for row in report.figures_table(rows, "ravdess")}
     assert float(last["ua"]) == pytest.approx(table[last["variant"]]["ua"], abs=1e-4)

@@ -246,6 +246,8 @@ def judge(
     if (folder / "run.json").exists():
         _check_learned(folder, stages.hold_out(learned, left_out)[0], config)
     else:
+        for number in (fold, other):
+            _answers_file(folder, number).unlink(missing_ok=True)
         stages.train_run(
             config,
             features,

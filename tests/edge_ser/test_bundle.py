@@ -256,9 +256,12 @@ def test_what_ships_answers_to_its_name(name):
     assert set(answer.probabilities) == set(bundle.read(name).card.labels)
 
 
-def test_a_file_goes_before_a_name(tmp_path, monkeypatch):
+def test_what_lies_about_is_not_taken_for_what_ships(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "nano").write_bytes(DATA)
-    assert bundle.read("nano").card.name == "tiny"
+    (tmp_path / "standard").mkdir()
+    assert bundle.read("nano").card.name == "edge-ser-nano"
+    assert bundle.read("standard").card.name == "edge-ser-standard"
+    assert bundle.read("./nano").card.name == "tiny"
     with pytest.raises(BundleError, match="one that ships: standard, nano"):
         bundle.read("nan")
