@@ -207,3 +207,5 @@ def test_a_model_is_installed_and_a_bad_one_is_not(start, tmp_path):
     assert "not a TFLite model" in done.stderr
     index = json.loads((tmp_path / "models/index.json").read_text())
     assert index["current"].startswith("tiny-1-")
+    done = start({"device_name": "Home", "model": "nano"})
+    assert "edge-ser-nano" in done.stdout

@@ -66,7 +66,9 @@ def main() -> None:
     environment = os.environ | variables(options, FILES)
     if options.get("model"):
         # A refused one is told in the log; the one before it goes on.
-        order = ["edge-ser", "model", "install", str(FILES / options["model"])]
+        name = options["model"]  # a file's, or of a model that ships
+        file = str(FILES / name) if name.endswith(".tflite") else name
+        order = ["edge-ser", "model", "install", file]
         subprocess.run(order, env=environment, check=False)  # noqa: S603
     order = ["edge-ser", "listen", "--wait", "--json"]
     os.execvpe(order[0], order, environment)  # noqa: S606
