@@ -67,7 +67,7 @@ class Source:
         shape = self.keras.input_shape
         if not isinstance(shape, tuple):
             raise ConversionError(f"{path}: {len(shape)} inputs; valid: one")
-        pointwise(self.keras)
+        _let_dense_layers_convolve(self.keras)
         self.keras._name = "m"  # the file says it before the name of every tensor
         # A dynamic batch would add SHAPE and PACK, and break the fusing of LSTM.
         signature = tf.TensorSpec([1, *shape[1:]], tf.float32)
@@ -177,7 +177,7 @@ def as_float32(model: Any) -> Any:
     return copy
 
 
-def pointwise(model: Any) -> None:
+def _let_dense_layers_convolve(model: Any) -> None:
     """Let dense layers compute as convolutions with kernels of 1, in place.
 
     The same numbers; but int8 convolutions are rounded alike by every interpreter's

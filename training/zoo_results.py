@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_ser import bundle
-from edge_ser.bundle import SHIPPED
 from training import ledger, report
 from training.errors import RunError
 
@@ -106,7 +105,7 @@ def load(results: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
             found.append(_with_figures(row, folder))
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise RunError(f"{folder}: not a published row: {error}") from error
-    for bundled in (results.parent / name for name in SHIPPED):
+    for bundled in (results.parent / name for name in bundle.SHIPPED):
         if bundled.is_dir():
             found.append(_with_figures(_bundled(bundled), bundled))
     return sorted(found, key=lambda row: (row["protocol"], -row["float"]["ua"]))
