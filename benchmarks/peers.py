@@ -429,7 +429,7 @@ def markdown(report: dict[str, Any]) -> str:
         low, high = row["range"]
         lines.append(
             f"| {row['ours']} | {row['rival']} | {row['features']} "
-            f"| {row['times']:.1f} | {low:.1f} to {high:.1f} "
+            f"| {row['times']:.2f} | {low:.2f} to {high:.2f} "
             f"| {row['at_least']:g}: {'passed' if row['passed'] else 'missed'} |"
         )
     lines += ["", "| goal of `standard` | measured |", "| --- | --- |"]

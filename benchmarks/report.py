@@ -215,7 +215,7 @@ def in_short(parts: _Report) -> str:
     for row in parts.get("peers", {}).get("ratios", []):
         verdict = "kept" if row["passed"] else "missed"
         lines.append(
-            f"{row['ours']} costs {row['times']:.1f} times less than {row['rival']} "
+            f"{row['ours']} costs {row['times']:.2f} times less than {row['rival']} "
             f"with {row['features']} features (goal: {row['at_least']:g}, {verdict})"
         )
     if "robustness" in parts:
