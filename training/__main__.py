@@ -128,6 +128,8 @@ def _evaluate(args: argparse.Namespace) -> int:
             raise ConfigError(f"--honest is for --protocol {leak.RANDOM_FOLDS}")
         config = dataclasses.replace(config, protocol=args.honest)
     if args.protocol == leak.RANDOM_FOLDS:
+        if len(args.seeds) > 1 or args.folds:
+            raise ConfigError(f"{leak.RANDOM_FOLDS} takes one seed, and all folds")
         told = leak.compare(
             config,
             args.data,
@@ -186,6 +188,8 @@ def _corpora(args: argparse.Namespace) -> int:
     found = survey.survey(args.folder, args.corpora, dict(args.label))
     for one in found:
         print(survey.markdown(one), end="\n\n")
+    for warning in survey.overlaps(found):
+        print(f"**{warning}**", end="\n\n")
     if args.draw:
         from training import drawings
 

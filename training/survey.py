@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import hashlib
+import itertools
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -65,13 +66,9 @@ class Survey:
     def warnings(self) -> list[str]:
         """What should be known before training on it."""
         lines = []
-        same: dict[bytes, list[str]] = {}
-        for hearing in self.hearings:
-            same.setdefault(hearing.digest, []).append(hearing.clip.name)
-        twins = [" = ".join(names) for names in same.values() if len(names) > 1]
         faults = (
             ("unreadable", list(self.unreadable)),
-            ("the same audio under several names", twins),
+            ("the same audio under several names", _twins(self.hearings)),
             (
                 f"silent (below {SILENT_DBFS:.0f} dBFS)",
                 self._names(lambda h: h.level_dbfs < SILENT_DBFS),
@@ -82,12 +79,7 @@ class Survey:
         )
         for fault, names in faults:
             if names:
-                more = (
-                    f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-                )
-                lines.append(
-                    f"{len(names)} {fault}: {', '.join(names[:_LISTED])}{more}"
-                )
+                lines.append(f"{len(names)} {fault}: {_listed(names)}")
         counts = self.counts
         most, least = (
             max(counts, key=counts.__getitem__),
@@ -119,6 +111,38 @@ class Survey:
 
     def _names(self, is_faulty) -> list[str]:  # type: ignore[no-untyped-def]
         return [h.clip.name for h in self.hearings if is_faulty(h)]
+
+
+def overlaps(surveys: Sequence[Survey]) -> list[str]:
+    """Warnings of audio that two corpora share: one's stranger is known by the other.
+
+    Args:
+        surveys: of different corpora, as found in one folder.
+    """
+    lines = []
+    for one, other in itertools.combinations(surveys, 2):
+        common = {h.digest for h in one.hearings} & {h.digest for h in other.hearings}
+        both = [h for h in (*one.hearings, *other.hearings) if h.digest in common]
+        if both:
+            names = _twins(both)
+            lines.append(
+                f"{len(names)} recordings are both in {one.corpus} and in "
+                f"{other.corpus}: {_listed(names)}; a training takes the first, but "
+                "their speakers count as different ones"
+            )
+    return lines
+
+
+def _twins(hearings: Sequence[Hearing]) -> list[str]:
+    same: dict[bytes, list[str]] = {}
+    for hearing in hearings:
+        same.setdefault(hearing.digest, []).append(hearing.clip.name)
+    return [" = ".join(names) for names in same.values() if len(names) > 1]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def hear(clip: Clip) -> Hearing:

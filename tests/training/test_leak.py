@@ -131,6 +131,10 @@ def test_honest_folds_are_for_the_leak_alone(tmp_path, repository, capsys):
     asked = ["evaluate", "--config", str(config), "--data", str(tmp_path)]
     assert main([*asked, "--out", str(tmp_path / "o"), "--honest", "emodb4"]) == 2
     assert f"--honest is for --protocol {leak.RANDOM_FOLDS}" in capsys.readouterr().err
+    leaky = [*asked, "--out", str(tmp_path / "o"), "--protocol", leak.RANDOM_FOLDS]
+    for more in (["--seeds", "0", "1"], ["--folds", "1"]):
+        assert main([*leaky, *more]) == 2
+        assert "takes one seed, and all folds" in capsys.readouterr().err
 
 
 def test_a_leak_of_several_corpora_makes_no_sense(tmp_path):

@@ -80,6 +80,22 @@ def test_faulty_clips_are_named(folder, fault, message):
     assert re.search(message, warning)
 
 
+def test_audio_that_two_corpora_share_is_told(folder, capsys):
+    table = folder / "list.csv"
+    table.write_text(
+        "path,label,speaker\nhappy/ann/0.wav,happy,zoe\nsad/eve/3.wav,sad,kim\n"
+    )
+    asked = ["corpora", str(folder), "--corpora", "folders"]
+    assert main(asked) == 0
+    assert "recordings are both in" not in capsys.readouterr().out
+    assert main([*asked, f"table:{table}"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(
+        r"2 recordings are both in folders and in table:\S+list.csv: ", told
+    )
+    assert "sad/eve/3 = " in told
+
+
 def test_uneven_labels_and_few_speakers(folder):
     random = np.random.default_rng(1)
     for number in range(6, 60):
