@@ -19,6 +19,12 @@ from benchmarks import machine, process, report, strangers
 from edge_ser import bundle
 from edge_ser.errors import EdgeSerError
 from training import report as training_report
+from training.protocol import LEAVE_ONE_CORPUS_OUT
+
+UNHEARD_CORPORA = training_report.RESULTS / f"small-four-{LEAVE_ONE_CORPUS_OUT}"
+"""Bundles that know nobody of a whole corpus; what ships has heard some of each."""
+_VERBS = {"corpora": "robustness"}
+"""Of the parts that are not called as their verb is."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +91,11 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
             *amount("--clips 24 --seconds 0.2", "--seconds 1"),
         ],
         "robustness": [*bundles, *data, *amount("--clips 8", "--clips 20")],
+        "corpora": [
+            *(str(UNHEARD_CORPORA), "--protocol", LEAVE_ONE_CORPUS_OUT),
+            *data,
+            *amount("--clips 8", "--clips 60"),
+        ],
         "peers": amount(
             "--rounds 1 --seconds 0.1 --only light-sernet",
             "--rounds 3 --seconds 0.2",
@@ -164,7 +175,7 @@ def _measure(name: str, options: list[str], file: pathlib.Path) -> str:
     partial = file.with_name(f".{name}.partial")
     start_s = time.monotonic()
     done = subprocess.run(
-        [*process.command(name, *options), "--json", str(partial)],
+        [*process.command(_VERBS.get(name, name), *options), "--json", str(partial)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

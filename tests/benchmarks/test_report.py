@@ -99,6 +99,17 @@ def test_without_corpora_costs_alone(tmp_path, capsys, monkeypatch):
     }
 
 
+def test_corpora_are_compared_where_nobody_of_them_was_heard(tmp_path, corpora_folder):
+    arguments = ["all", "--out", str(tmp_path), "--data", str(corpora_folder)]
+    assert command_line.main([*arguments, "--quick", "--only", "corpora"]) == 0
+    found = json.loads((tmp_path / "corpora.json").read_text())["variants"]
+    groups = found["int8-pruned"]["groups"]["corpus"]
+    clips = {name: row["clips"] for name, row in groups.items()}
+    assert clips == dict.fromkeys(("emodb", "emovo", "nemo", "ravdess"), 8)
+    page = (tmp_path / "report.md").read_text()
+    assert "each fold learnt from three corpora and answers the fourth" in page
+
+
 def test_a_folder_without_bundles_is_refused(tmp_path, capsys):
     arguments = ["all", "--out", str(tmp_path / "out"), "--bundles", str(tmp_path)]
     assert command_line.main(arguments) != 0
