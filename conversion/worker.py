@@ -6,8 +6,10 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import re
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -78,6 +80,8 @@ def _death(code: int | None, words: str) -> str:
         if code == -11:
             text += "; recurrent layers must be unrolled or fused"
     lines = [line.strip() for line in words.splitlines() if line.strip()]
+    # TensorFlow's own warnings tell nothing of it.
+    lines = [line for line in lines if not re.match(r"[IW]\d{4} ", line)]
     return f"{text}: {lines[-1][:200]}" if lines else text
 
 
@@ -85,6 +89,7 @@ def _call(
     there: multiprocessing.connection.Connection, work: bytes, chatter: str
 ) -> None:
     """What runs in the child process."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stderr.flush()
     os.dup2(os.open(chatter, os.O_WRONLY | os.O_APPEND), 2)
     try:
@@ -98,6 +103,14 @@ def _call(
         answer = ("other", _reason(error))
     there.send(answer)
     there.close()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its child, which would compute for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _reason(error: Exception) -> str:
