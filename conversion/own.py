@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from conversion.calibrate import spread
 from conversion.errors import ConversionError
+from edge_ser import bundle
 from edge_ser.audio.file import read_blocks
 from edge_ser.bundle import Card
 from edge_ser.errors import EdgeSerError
@@ -32,8 +33,12 @@ from edge_ser.features import FeatureSpec, model_input, static_features
 Float32 = npt.NDArray[np.float32]
 
 _SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
-_TEXTS = ("name", "version", "intended_use", "licence")
-_KEYS = (*_TEXTS, "labels", "hop_s", "training_data", "features")
+_KEYS = (
+    *("name", "version", "intended_use", "licence"),
+    *("labels", "hop_s", "training_data", "features"),
+)
+_NO_MODEL = b"....TFL3"
+"""The mark of a TFLite flatbuffer and no more, to check a card with."""
 
 
 def read_card(path: pathlib.Path) -> Card:
@@ -41,6 +46,7 @@ def read_card(path: pathlib.Path) -> Card:
 
     Raises:
         ConversionError: unreadable, an unknown or missing key, a wrong value.
+        BundleError: a value that no card may hold.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -55,17 +61,6 @@ def read_card(path: pathlib.Path) -> Card:
             f"{path}: unknown or missing keys: {', '.join(sorted(unknown | missing))}; "
             f"valid: {', '.join(_KEYS)}"
         )
-    labels = table["labels"]
-    if (
-        not isinstance(labels, list)
-        or not all(isinstance(label, str) and label for label in labels)
-        or len(set(labels)) != len(labels)
-        or len(labels) < 2
-    ):
-        raise ConversionError(f"{path}: labels are {labels}; valid: two or more texts")
-    for key in _TEXTS:
-        if not isinstance(table.get(key, ""), str):
-            raise ConversionError(f"{path}: {key} is {table[key]!r}; valid: text")
     features = table["features"]
     if not isinstance(features, dict):
         raise ConversionError(f"{path}: features is {features!r}; valid: a table")
@@ -75,18 +70,22 @@ def read_card(path: pathlib.Path) -> Card:
         spec = FeatureSpec.from_dict(features)
     except EdgeSerError as error:
         raise ConversionError(f"{path}: {error}") from error
-    hop_frames = _hop_frames(path, table.get("hop_s"), spec)
-    return Card(
+    card = Card(
         name=table.get("name", path.stem),
         version=table.get("version", "0"),
-        labels=tuple(labels),
+        labels=table["labels"],
         features=spec,
-        hop_frames=hop_frames,
+        hop_frames=_hop_frames(path, table.get("hop_s"), spec),
         quantization="",
-        training_data=tuple(table.get("training_data", ())),
+        training_data=table.get("training_data", []),
         intended_use=table.get("intended_use", ""),
         licence=table.get("licence", ""),
     )
+    try:
+        # The device's own reader says what a card may hold.
+        return bundle.unpack(bundle.pack(card, _NO_MODEL), str(path)).card
+    except TypeError as error:  # TOML has dates and times, JSON has not
+        raise ConversionError(f"{path}: {error}; valid: texts and numbers") from error
 
 
 def _hop_frames(path: pathlib.Path, hop_s: Any, spec: FeatureSpec) -> int:
@@ -112,7 +111,7 @@ def calibration(
         ConversionError: no sound file there.
         AudioError: one cannot be read.
     """
-    paths = sorted(path for path in folder.rglob("*") if path.suffix in _SOUNDS)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SOUNDS)
     if not paths:
         raise ConversionError(f"{folder}: no sound file below it ({' '.join(_SOUNDS)})")
     kinds = [str(path.parent) for path in paths]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import wave
 
 import numpy as np
@@ -15,6 +16,7 @@ from conversion.errors import ConversionError
 from conversion.source import Source, as_float32
 from edge_ser import bundle
 from edge_ser.classifier import Classifier
+from edge_ser.errors import EdgeSerError
 from training.keras import tf, tf_keras
 from voice import RATE_HZ, voice
 
@@ -122,7 +124,10 @@ def test_what_the_command_line_needs(folder, tmp_path, capsys):
         ('["low", "high"]', '["low"]', "two or more"),
         ('["low", "high"]', '["low", "low"]', "two or more"),
         ("hop_s = 0.25", "hop_s = 3", "hop_s is 3; valid: 0.01 to 0.32"),
-        ('"1.2"', "1.2", "version is 1.2; valid: text"),
+        ('"1.2"', "1.2", "version: 1.2; valid: text"),
+        ('"1.2"', '"1"\ntraining_data = 5', "training_data: 5; valid: a list"),
+        ('"1.2"', '"1"\ntraining_data = [{d = 2026-01-01}]', "date is not JSON"),
+        ("n_mels = 20", 'n_mels = 20\nnormalisation = "stored"', "cannot run on a str"),
         ("n_mels = 20", "n_mels = -1", "n_mels"),
         ("[features]", "[[features]]", "features is"),
         ("[features]", "[features", "not valid TOML"),
@@ -131,8 +136,31 @@ def test_what_the_command_line_needs(folder, tmp_path, capsys):
 def test_a_card_that_is_wrong(tmp_path, old, new, word):
     file = tmp_path / "card.toml"
     file.write_text(CARD.replace(old, new))
-    with pytest.raises(ConversionError, match=word.replace("[", r"\[")):
+    with pytest.raises(EdgeSerError, match=word.replace("[", r"\[")):
         own.read_card(file)
+
+
+def test_sounds_whatever_the_case_of_their_names(folder, tmp_path):
+    for number, path in enumerate(sorted(folder.rglob("*.wav"))):
+        shutil.copy(path, tmp_path / f"{number}.WAV")
+    windows, names = own.calibration(
+        tmp_path, own.read_card(folder / "mine.toml").features
+    )
+    assert len(windows) == len(names) == 18
+
+
+def test_a_model_that_cannot_be_proven_leaves_no_bundle(folder, tmp_path, capsys):
+    """Only its answers show that a nested network ends in a softmax."""
+    inputs = tf_keras.layers.Input((32, 20))
+    nested = tf_keras.Model(inputs, build(tf_keras, softmax=True)(inputs))
+    nested.save(tmp_path / "nested.keras")
+    out = tmp_path / "out"
+    command = ["convert", str(tmp_path / "nested.keras"), "--variants", "float32"]
+    card = ["--card", str(folder / "mine.toml")]
+    sounds = ["--calibration", str(folder / "sounds")]
+    assert main([*command, *card, *sounds, "--out", str(out)]) == 1
+    assert "gives probabilities; save it without" in capsys.readouterr().err
+    assert not list(out.iterdir())
 
 
 def test_probabilities_that_cannot_be_undone(tmp_path):
