@@ -16,6 +16,8 @@ from edge_ser import bundle
 from edge_ser.errors import EdgeSerError
 
 _PROOF_LIMIT_S = 1800.0
+Made = list[tuple[str, pathlib.Path, pathlib.Path]]
+"""Name, bundle and the model it was made from, see `bundles.made_before`."""
 
 
 def _convert(args: argparse.Namespace) -> int:
@@ -35,17 +37,6 @@ def _default_variants(args: argparse.Namespace) -> list[str]:
     if args.card is None:
         return list(variants.SHIPPED)
     return [v for v in variants.SHIPPED if not variants.BY_NAME[v].is_fine_tuned]
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    """Write a text whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise ConversionError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _tell(line: str) -> None:
@@ -81,13 +72,14 @@ def _job(args: argparse.Namespace) -> tuple[bundles.Job, Any, str]:
 
 def _verify(args: argparse.Namespace) -> int:
     made = list(bundles.made_before(args.bundles))
-    _, windows, told = _job(args)
+    if args.score:
+        _assert_made_of(args.run, made)
+    job, windows, told = _job(args)
     proofs, problems = [], []
     for name, path, saved in made:
         try:
-            proofs.append(
-                alone(name, verify.prove, path, saved, windows, limit_s=_PROOF_LIMIT_S)
-            )
+            work = (verify.prove, path, saved, windows, job.sparsity)
+            proofs.append(alone(name, *work, limit_s=_PROOF_LIMIT_S))
         except EdgeSerError as error:
             problems.append(f"{name}: {error}")
     code = _report(proofs, problems, windows, told, args.bundles)
@@ -113,8 +105,8 @@ def _report(
     text += "".join(f"\n- {problem}" for problem in problems)
     print(f"\n{text}\n")
     values = [dataclasses.asdict(proof) for proof in proofs]
-    _write(out / "proof.json", json.dumps(values, indent=1) + "\n")
-    _write(out / "proof.md", f"{text}\n")
+    bundles.write_text(out / "proof.json", json.dumps(values, indent=1) + "\n")
+    bundles.write_text(out / "proof.md", f"{text}\n")
     return 1 if problems else 0
 
 
@@ -123,9 +115,25 @@ def _explain(job: bundles.Job, windows: Any, out: pathlib.Path) -> None:
 
     layers = alone("explaining", explain.explain, job.model, job.calibration, windows)
     values = [dataclasses.asdict(layer) for layer in layers]
-    _write(out / "explain.json", json.dumps(values, indent=1) + "\n")
-    _write(out / "explain.md", explain.as_markdown(layers) + "\n")
+    bundles.write_text(out / "explain.json", json.dumps(values, indent=1) + "\n")
+    bundles.write_text(out / "explain.md", explain.as_markdown(layers) + "\n")
     print(f"error of each layer of int8 against float\n\n{explain.as_markdown(layers)}")
+
+
+def _assert_made_of(run_folder: pathlib.Path, made: Made) -> None:
+    """Bundles of another fold may have learned from this one's test speakers."""
+    from training import runs
+
+    run = runs.load(run_folder)
+    for _, path, saved in made:
+        clips = bundle.read(path).card.calibration.get("clips", ())
+        fits = set(clips) <= run.clips
+        if not clips:  # float: not fine-tuned either, so made of the run's own model
+            fits = saved.resolve() == (run.folder / "model.keras").resolve()
+        if not fits:
+            raise ConversionError(
+                f"{path} was not made of {run.folder}; valid: a run's own bundles"
+            )
 
 
 def _score(args: argparse.Namespace, paths: dict[str, pathlib.Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -149,9 +150,31 @@ def _make(
         count = {"windows": len(job.calibration), "clips": clips}
         card = dataclasses.replace(card, calibration=count)
     path = out / f"{variant.name}.tflite"
-    bundle.write(path, card, flatbuffer)
-    _record(out, variant.name, saved)
-    return path, prove(path, saved, windows)
+    with _whole(path) as partial:
+        bundle.write(partial, card, flatbuffer)
+        # What cannot be proven must not lie there as if it were.
+        proof = prove(partial, saved, windows, job.sparsity)
+        _record(out, variant.name, saved)
+    return path, proof
+
+
+@contextlib.contextmanager
+def _whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A name to write a file under, which it then takes whole or not at all.
+
+    Raises:
+        ConversionError: the folder cannot be written, or the disk is full.
+    """
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ConversionError(f"{path}: cannot be written: {reason}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def _be_deterministic() -> None:
@@ -209,21 +232,25 @@ def _prepared(job: Job, variant: Variant, folder: pathlib.Path) -> pathlib.Path:
     else:
         made = prune(model, sparsity, job.fine_tune)
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"partial-{os.getpid()}{suffix}"
-    try:
+    with _whole(kept) as partial:
         made.save(partial)
-        partial.replace(kept)
-    finally:
-        partial.unlink(missing_ok=True)
     return kept
 
 
 def _record(out: pathlib.Path, variant: str, saved: pathlib.Path) -> None:
     """Note which saved model a bundle was made from."""
     made_from = read_record(out) | {variant: os.path.relpath(saved, out)}
-    partial = out / f".{RECORD}.partial"
-    partial.write_text(json.dumps(made_from, indent=1, sort_keys=True) + "\n")
-    partial.replace(out / RECORD)
+    write_text(out / RECORD, json.dumps(made_from, indent=1, sort_keys=True) + "\n")
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Write a text whole or not at all.
+
+    Raises:
+        ConversionError: the folder cannot be written, or the disk is full.
+    """
+    with _whole(path) as partial:
+        partial.write_text(text)
 
 
 def read_record(out: pathlib.Path) -> dict[str, str]:

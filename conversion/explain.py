@@ -33,8 +33,9 @@ class LayerError:
     tensor: str
     noise_db: float
     """Power of the error below that of the float output; nearer to 0 is worse."""
-    added_db: float
-    """How much higher that is than at the noisiest of the operator's inputs."""
+    added_db: float | None
+    """How much higher that is than at the noisiest of the operator's inputs; None if
+    none of them is in both files."""
     steps: float
     """Root of the mean squared error, in steps of the tensor's quantization."""
 
@@ -89,7 +90,7 @@ def explain(
                 operator.name,
                 output.name.split(";")[0],
                 noise[output.name],
-                noise[output.name] - max(before) if before else math.nan,
+                noise[output.name] - max(before) if before else None,
                 rms / output.scales[0],
             )
         )
@@ -114,6 +115,8 @@ def _activations(model: bytes, windows: Float32, names: list[str]) -> Any:
         scale, zero = entry["quantization"]
         if scale:
             batch = np.clip(np.round(batch / scale) + zero, -128, 127).astype(np.int8)
+        # As on the device: a fused LSTM keeps its state from one call to the next.
+        interpreter.reset_all_variables()
         interpreter.set_tensor(entry["index"], batch)
         interpreter.invoke()
         values = {}
@@ -130,9 +133,11 @@ def as_markdown(layers: list[LayerError]) -> str:
         "| operator | output | noise, dB below the signal | added, dB | error, steps |",
         "| --- | --- | --- | --- | --- |",
     ]
-    order = sorted(layers, key=lambda e: -e.added_db if e.added_db > -99 else 99.0)
+    order = sorted(
+        layers, key=lambda e: math.inf if e.added_db is None else -e.added_db
+    )
     for layer in order:
-        added = "" if math.isnan(layer.added_db) else f"{layer.added_db:+.1f}"
+        added = "" if layer.added_db is None else f"{layer.added_db:+.1f}"
         lines.append(
             f"| {layer.operator} | {layer.tensor} | {-layer.noise_db:.1f} | {added} "
             f"| {layer.steps:.2f} |"

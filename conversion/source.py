@@ -125,7 +125,8 @@ class Source:
         """What the model itself answers, shape (windows, labels).
 
         Raises:
-            ConversionError: probabilities; the device takes the softmax itself.
+            ConversionError: no finite numbers; or probabilities, since the device takes
+                the softmax itself.
         """
         if self.keras is not None:
             found = self.keras.predict(windows, batch_size=64, verbose=0)
@@ -134,6 +135,10 @@ class Source:
 
             answers = [self._function(tf.constant(window[None])) for window in windows]
             found = np.concatenate([np.asarray(tf.nest.flatten(a)[0]) for a in answers])
+        if not np.isfinite(found).all():
+            raise ConversionError(
+                f"{self.path} answers NaN or infinity; its training went astray"
+            )
         if len(found) > 1 and (found >= 0).all() and np.allclose(found.sum(1), 1):
             raise ConversionError(
                 f"{self.path} gives probabilities; save it without its softmax"

@@ -37,6 +37,12 @@ class Variant:
         """Whether making it takes more training."""
         return self.pruned or self.aware or self.slim
 
+    def zeros(self, recipe: float) -> float | None:
+        """Share of weights that become zero, where the recipe says `recipe`."""
+        if not self.pruned:
+            return None
+        return recipe if self.sparsity is None else self.sparsity
+
 
 ALL = (
     Variant("float32", "float32", "as it was trained"),

@@ -57,6 +57,8 @@ class Proof:
     channels: list[int]
     """Of every layer with weights, in order."""
     zero_fraction: float
+    sparsity: float | None
+    """The share of zeros that it promises; None for what is not pruned."""
     agreement: float
     """Share of windows on which the device runtime and Keras choose the same label."""
     largest_difference: float
@@ -100,10 +102,11 @@ class Proof:
         ends = "int8" if promise.is_int8 else "float32"
         if (self.input_dtype, self.output_dtype) != (ends, ends):
             found.append(f"input {self.input_dtype}, output {self.output_dtype}")
-        if promise.pruned:
-            least = (promise.sparsity or 0.5) - _ZEROS_MISSING
-            if self.zero_fraction < least:
-                found.append(f"{self.zero_fraction:.1%} zeros in a pruned model")
+        least = (self.sparsity or 0.0) - _ZEROS_MISSING
+        if self.zero_fraction < least:
+            found.append(
+                f"{self.zero_fraction:.1%} zeros; {self.sparsity:.0%} were to be pruned"
+            )
         if self.agreement < MIN_AGREEMENT:
             found.append(f"agrees with Keras on {self.agreement:.1%} only")
         if promise.is_int8:
@@ -133,7 +136,9 @@ def _softmax(logits: Float32) -> Float32:
     return np.asarray(powers / powers.sum(-1, keepdims=True))
 
 
-def prove(path: pathlib.Path, saved: pathlib.Path, windows: Float32) -> Proof:
+def prove(
+    path: pathlib.Path, saved: pathlib.Path, windows: Float32, sparsity: float = 0.5
+) -> Proof:
     """Read a bundle back and compare it with the saved model it was made from.
 
     Args:
@@ -141,6 +146,7 @@ def prove(path: pathlib.Path, saved: pathlib.Path, windows: Float32) -> Proof:
         saved: the model, see `conversion.source`.
         windows: model inputs that neither training nor calibration saw,
             shape (windows, frames, n_features).
+        sparsity: of the pruned variants that name none themselves.
 
     Raises:
         BundleError: the bundle itself is refused.
@@ -154,6 +160,7 @@ def prove(path: pathlib.Path, saved: pathlib.Path, windows: Float32) -> Proof:
         raise ConversionError(
             f"{path} is an unknown variant {variant!r}; valid: {', '.join(BY_NAME)}"
         )
+    expected = _softmax(Source(saved).logits(windows))
     outputs: dict[str, npt.NDArray[Any]] = {}
     portable: dict[str, npt.NDArray[Any]] = {}
     logits: dict[str, Float32] = {}
@@ -169,15 +176,17 @@ def prove(path: pathlib.Path, saved: pathlib.Path, windows: Float32) -> Proof:
                 reference.invoke(reference.quantized_input(window))
                 for window in windows[:_PORTABLE_WINDOWS]
             ]
+            if not (np.isfinite(raw).all() and np.isfinite(first).all()):
+                raise ConversionError(f"{name} answers NaN or infinity")
             outputs[name], logits[name] = raw.astype(np.float64), answers
             portable[name] = np.stack(first).astype(np.float64)
             runtimes[name] = "runs"
         except EdgeSerError as error:
             runtimes[name] = " ".join(str(error).split())
     if not outputs:
-        raise ConversionError(f"{path}: no interpreter runs it: {runtimes}")
+        reasons = "; ".join(runtimes.values())
+        raise ConversionError(f"no interpreter runs it: {reasons}")
     main = next(iter(outputs))
-    expected = _softmax(Source(saved).logits(windows))
     answered = _softmax(logits[main])
     graph = flatbuffer.read(checked.model)
     # A fused LSTM has empty float tensors, which carry the scales of its gates.
@@ -196,6 +205,7 @@ def prove(path: pathlib.Path, saved: pathlib.Path, windows: Float32) -> Proof:
         macs=graph.macs,
         channels=flatbuffer.channels(graph),
         zero_fraction=flatbuffer.zero_fraction(graph),
+        sparsity=BY_NAME[variant].zeros(sparsity),
         agreement=float((expected.argmax(1) == answered.argmax(1)).mean()),
         largest_difference=float(np.abs(expected - answered).max()),
         runtimes=runtimes,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import os
 import resource
+import select
 
 import numpy as np
 import pytest
@@ -16,6 +18,8 @@ from conversion.__main__ import main
 from conversion.errors import ConversionError
 from conversion.slim import slim
 from conversion.source import Source
+from conversion.tflite import convert
+from conversion.verify import prove
 from conversion.worker import alone
 from edge_ser import bundle
 from edge_ser.errors import EdgeSerError
@@ -158,6 +162,29 @@ def test_a_full_disk(job, tmp_path):
     assert "File too large" in error
 
 
+@pytest.mark.parametrize("variant", ["float32", "int8"])
+def test_weights_that_are_no_numbers(job, saved, tmp_path, variant):
+    model = tf_keras.models.load_model(saved)
+    kernel, bias = model.get_weights()
+    model.set_weights([kernel, np.full_like(bias, np.nan)])
+    model.save(tmp_path / "nan.keras")
+    astray = dataclasses.replace(job, model=tmp_path / "nan.keras")
+    error = refused(astray, tmp_path, variant)
+    assert "nan.keras answers NaN or infinity" in error
+
+
+def test_a_file_that_answers_no_numbers(job, saved, tmp_path):
+    """The model it was made from does: the converter was at fault."""
+    model = tf_keras.models.load_model(saved)
+    kernel, bias = model.get_weights()
+    model.set_weights([kernel, np.full_like(bias, np.nan)])
+    card = dataclasses.replace(job.card, quantization="float32")
+    path = tmp_path / "float32.tflite"
+    bundle.write(path, card, convert(model, None))
+    with pytest.raises(ConversionError, match="litert answers NaN or infinity"):
+        prove(path, saved, job.calibration[:8])
+
+
 def test_one_variant_that_fails_stops_no_other(job, tmp_path):
     """A model that the int8 converter cannot take still becomes float32."""
     inputs = layers.Input((32, 20))
@@ -207,6 +234,33 @@ def test_work_that_dies_hangs_or_fails():
         alone("too long", wait, limit_s=0.5)
     with pytest.raises(ConversionError, match="arithmetic failed: ZeroDivisionError"):
         alone("arithmetic", divide)
+
+
+def test_work_ends_with_the_one_who_asked_for_it(tmp_path):
+    """Even if it was killed, and so could not end it."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    asking = multiprocessing.get_context("spawn").Process(target=ask, args=(path,))
+    asking.start()
+    assert select.select([pipe], [], [], 60)[0]
+    assert os.read(pipe, 9) == b"begun"
+    asking.kill()
+    asking.join()
+    os.set_blocking(pipe, True)
+    assert os.read(pipe, 9) == b""  # nobody holds it any more
+    os.close(pipe)
+
+
+def ask(path):
+    alone("waiting", hold, path)
+
+
+def hold(path):
+    with path.open("wb", buffering=0) as pipe:
+        pipe.write(b"begun")
+        wait()
+        pipe.write(b"done")
 
 
 def die():
