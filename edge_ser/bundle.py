@@ -40,6 +40,7 @@ _DEFAULT = os.path.join(_MODELS, "default.tflite")
 SHIPPED = {
     "standard": _DEFAULT,
     "nano": os.path.join(_MODELS, "nano.tflite"),
+    "open": os.path.join(_MODELS, "open.tflite"),
 }
 """The bundles of the package by name; ``standard`` is the default."""
 _GIVE = f"give a .tflite bundle, or one that ships: {', '.join(SHIPPED)}"

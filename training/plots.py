@@ -14,6 +14,9 @@ from matplotlib import pyplot
 
 from training.metrics import Integers
 
+_NEAR = 0.7
+"""Points of UA that two names need between them."""
+
 
 def learning_curve(history: Sequence[dict[str, float]], path: pathlib.Path) -> None:
     """Loss and accuracy by epoch, validation (other speakers) where it was taken.
@@ -110,18 +113,11 @@ def zoo(rows: Sequence[dict[str, Any]], title: str, path: pathlib.Path) -> None:
         (("macs", 1e6, "million MACs a window"), ("int8_bytes", 1e3, "int8 file, kB")),
         strict=True,
     ):
+        across: list[tuple[float, str]] = []
         for row in rows:
             ua = 100 * (row["int8"] or row["float"])["ua"]
             if row.get(quantity) is None:
-                axis.axhline(ua, color="gray", linewidth=0.8, linestyle=":")
-                axis.annotate(
-                    row["name"],
-                    (0.99, ua),
-                    xycoords=("axes fraction", "data"),
-                    fontsize=7,
-                    ha="right",
-                    color="gray",
-                )
+                across.append((ua, row["name"]))
                 continue
             axis.plot(row[quantity] / unit, ua, "o")
             axis.annotate(
@@ -132,11 +128,32 @@ def zoo(rows: Sequence[dict[str, Any]], title: str, path: pathlib.Path) -> None:
                 fontsize=8,
                 ha="center",
             )
+        _lines_across(axis, across)
         axis.margins(x=0.25)
         axis.set(xscale="log", xlabel=label, title=title)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("UA, percent")
     save(figure, path)
+
+
+def _lines_across(axis: Any, named: Sequence[tuple[float, str]]) -> None:
+    """Dotted lines at heights; those too near each other share a line of text."""
+    shared: list[tuple[float, list[str]]] = []
+    for height, name in sorted(named, reverse=True):
+        axis.axhline(height, color="gray", linewidth=0.8, linestyle=":")
+        if shared and shared[-1][0] - height < _NEAR:
+            shared[-1][1].append(name)
+        else:
+            shared.append((height, [name]))
+    for height, names in shared:
+        axis.annotate(
+            ", ".join(names),
+            (0.99, height),
+            xycoords=("axes fraction", "data"),
+            fontsize=7,
+            ha="right",
+            color="gray",
+        )
 
 
 def confusion_matrix(

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         metavar="BUNDLE",
-        help="a .tflite bundle, or standard or nano, which ship with the package "
+        help="a .tflite bundle, or standard, nano or open, which ship with the package "
         "(default: the one in use)",
     )
     add_public_key(group)

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bundle",
         nargs="?",
         metavar="BUNDLE",
-        help="a file, or standard or nano (default: the one in use)",
+        help="a file, or standard, nano or open (default: the one in use)",
     )
     parser.add_argument("--json", action="store_true", help="the whole card as JSON")
     engine.add_public_key(parser)
@@ -73,7 +73,7 @@ def _rows(path: str, bundle: bundles.Bundle, *, checked: bool) -> list[tuple[str
         ("hears", f"{kind}, {spec.sample_rate_hz} Hz"),
         ("window", f"{card.window_s:.2f} s, every {card.hop_s:.2f} s"),
     ]
-    rows += [("measured", _pairs(figure)) for figure in card.measured]
+    rows += [("measured", _figure(figure)) for figure in card.measured]
     rows += [("trained on", _pairs(corpus)) for corpus in card.training_data]
     rows += [("intended use", card.intended_use), ("licence", card.licence)]
     return rows
@@ -84,6 +84,24 @@ def _signature(bundle: bundles.Bundle, *, checked: bool) -> str:
         return "none"
     state = "verified" if checked else "not checked: --public-key FILE does"
     return f"Ed25519 by the key {bundle.signature.key_id} ({state})"
+
+
+def _figure(values: dict[str, Any]) -> str:
+    """A line of a card's figures: short, if it is as our own training writes it."""
+    try:
+        told = [f"{name.upper()} {_interval(values, name)}" for name in ("ua", "wa")]
+        return (
+            f"{values['variant']}: {', '.join(told)}; {values['protocol']} folds, "
+            f"{values['clips']} clips, {values['seeds']} seed(s)"
+        )
+    except (KeyError, TypeError, ValueError):
+        return _pairs(values)
+
+
+def _interval(values: dict[str, Any], name: str) -> str:
+    low, high = values[f"{name}_95"]
+    # As it stands there: rounded again, it might differ from what was published.
+    return f"{values[name]:g} [{low:g}, {high:g}]"
 
 
 def _pairs(values: dict[str, Any]) -> str:

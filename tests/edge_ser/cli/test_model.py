@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -47,6 +48,7 @@ def test_install_list_and_roll_back(run, folder, two):
         ("former", "1", False),
         ("bundled", bundle.read().card.version, False),
         ("nano", bundle.read("nano").card.version, False),
+        ("open", bundle.read("open").card.version, False),
     ]
     assert "the former tiny 1 is in use now" in run("model", "rollback").out
     assert run("model", "list").out.splitlines()[0].startswith("* current   tiny 1")
@@ -239,3 +241,15 @@ def test_two_installs_at_once(folder, two, run, tmp_path):
     assert {line.split()[-4] for line in listed[:2]} >= {"tiny"}
     versions = sorted(bundle.read(line.split()[-1]).card.version for line in listed[:2])
     assert versions == ["2", "3"]
+
+
+def test_info_tells_figures_as_the_card_has_them(run, tmp_path):
+    card = bundle.read("open").card
+    shown = run("info", "open").out
+    row = card.measured[-1]
+    low, high = row["ua_95"]
+    assert f"int8-pruned: UA {row['ua']:g} [{low:g}, {high:g}], WA " in shown
+    # Others' cards may say anything.
+    own = dataclasses.replace(card, measured=({"where": "at home", "ua": "good"},))
+    bundle.write(tmp_path / "own.tflite", own, bundle.read("open").model)
+    assert "ua good, where at home" in run("info", str(tmp_path / "own.tflite")).out
