@@ -184,6 +184,10 @@ def _be_deterministic() -> None:
 
     tf_keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
+    # Sums over several threads are of another order, and fine-tuning magnifies that:
+    # the bytes would hang on how many cores there are.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _check_fit(source: Any, card: bundle.Card) -> None:

@@ -10,12 +10,13 @@ import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-from matplotlib import pyplot
+from matplotlib import pyplot, ticker
 
 from training.metrics import Integers
 
 _NEAR = 0.7
 """Points of UA that two names need between them."""
+_MARKERS = "os^Dv*PX"
 
 
 def learning_curve(history: Sequence[dict[str, float]], path: pathlib.Path) -> None:
@@ -114,25 +115,24 @@ def zoo(rows: Sequence[dict[str, Any]], title: str, path: pathlib.Path) -> None:
         strict=True,
     ):
         across: list[tuple[float, str]] = []
-        for row in rows:
+        for number, row in enumerate(rows):
             ua = 100 * (row["int8"] or row["float"])["ua"]
             if row.get(quantity) is None:
                 across.append((ua, row["name"]))
                 continue
-            axis.plot(row[quantity] / unit, ua, "o")
-            axis.annotate(
-                row["name"],
-                (row[quantity] / unit, ua),
-                xytext=(0, 6),
-                textcoords="offset points",
-                fontsize=8,
-                ha="center",
-            )
+            style = f"C{number % 10}{_MARKERS[number % len(_MARKERS)]}"
+            axis.plot(row[quantity] / unit, ua, style, markersize=8, label=row["name"])
         _lines_across(axis, across)
         axis.margins(x=0.25)
         axis.set(xscale="log", xlabel=label, title=title)
+        axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter("")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("UA, percent")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside right upper", frameon=False
+    )
     save(figure, path)
 
 
