@@ -52,6 +52,7 @@ class Goal:
     at_least: float
 
 
+_OURS = ("standard", "nano")
 GOALS = (
     Goal("standard", "librosa", 5),
     Goal("standard", "incremental", 3),
@@ -126,7 +127,7 @@ def _ours(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from conversion.macs import macs
 
     plans = []
-    for name in bundle.SHIPPED:
+    for name in _OURS:
         path = getattr(arguments, name)
         read = bundle.read(path)
         plans.append(
