@@ -103,6 +103,7 @@ _PARTS: dict[str, tuple[str, Callable[[_Report], str], tuple[_Picture, ...]]] = 
 }
 
 _WITHOUT_TIMES = ("robustness", "corpora")
+"""Parts that other work on the machine cannot change."""
 # What tells the rows of a list apart.
 _ABOUT = (
     *("name", "arithmetic", "features", "interpreter", "threads", "pinned", "part"),

@@ -25,8 +25,8 @@ the same test speakers, whom nothing had heard; each bundle run by the device ru
 UA and its difference from the float model's, paired, in percent, with 95 % intervals
 from a bootstrap over speakers. Sizes are means over the folds' files; MACs are of one
 window. What each variant is: [conversion](../../docs/conversion.md). The fine-tuned
-were fine-tuned anew: on another processor they come out a few tenths of a point apart,
-as the published bundles of the same name do.
+were fine-tuned anew, on one thread. The published bundles of the same name had two,
+which sum in another order, and lie a few tenths of a point apart.
 
 `python -m conversion measure FOLDS --out DIR` makes a table; `python -m training report
 training/results/variants` computes this page anew from the saved predictions.

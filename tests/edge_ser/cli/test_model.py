@@ -245,7 +245,7 @@ def test_two_installs_at_once(folder, two, run, tmp_path):
 
 def test_info_tells_figures_as_the_card_has_them(run, tmp_path):
     card = bundle.read("open").card
-    shown = run("info", "open").out
+    shown = " ".join(run("info", "open").out.split())  # however wide the terminal
     row = card.measured[-1]
     low, high = row["ua_95"]
     assert f"int8-pruned: UA {row['ua']:g} [{low:g}, {high:g}], WA " in shown
