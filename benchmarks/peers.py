@@ -307,24 +307,19 @@ def _middle(measured: list[dict[str, float]]) -> dict[str, Any]:
     }
 
 
-def _scores(protocol: str) -> dict[str, Any]:
-    """UA with its interval of the published rows, by name."""
-    from training import report, zoo_results
+def _scores(protocol: str) -> dict[str, list[float]]:
+    """UA with its interval of the published rows: of the bundled, what ships."""
+    from training import zoo_results
 
     found = {}
     for row in zoo_results.load():
-        if row["protocol"] == protocol and row["folder"] not in bundle.SHIPPED:
-            found[row["name"]] = _ua(row["float"])
-    for name in bundle.SHIPPED:
-        figures = json.loads((report.RESULTS / name / "figures.json").read_text())
-        shipped = [each for each in figures if each["protocol"] == protocol]
-        if shipped:
-            found[name] = _ua(shipped[-1])
+        is_ours = row["folder"] in bundle.SHIPPED
+        if row["protocol"] == protocol:
+            name, figures = (
+                (row["folder"], row["last"]) if is_ours else (row["name"], row["float"])
+            )
+            found[name] = [figures["ua"], *figures["ua_95"]]
     return found
-
-
-def _ua(figures: dict[str, Any]) -> list[float]:
-    return [figures["ua"], *figures["ua_95"]]
 
 
 def ratios(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

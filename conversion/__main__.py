@@ -16,15 +16,16 @@ from edge_ser import bundle
 from edge_ser.errors import EdgeSerError
 
 _PROOF_LIMIT_S = 1800.0
-Made = list[tuple[str, pathlib.Path, pathlib.Path]]
-"""Name, bundle and the model it was made from, see `bundles.made_before`."""
 
 
 def _convert(args: argparse.Namespace) -> int:
     wanted = variants.chosen(args.variants or _default_variants(args))
     job, windows, told = _job(args)
     outcomes = bundles.convert(job, wanted, args.out, windows, _tell)
-    proofs = [outcome.proof for outcome in outcomes if outcome.proof]
+    fresh = {outcome.variant: outcome.proof for outcome in outcomes}
+    proofs = bundles.proofs_before(args.out, job.model, set(fresh))
+    proofs += [proof for proof in fresh.values() if proof]
+    proofs.sort(key=lambda proof: list(variants.BY_NAME).index(proof.variant))
     problems = [f"{o.variant}: {o.error}" for o in outcomes if o.error]
     code = _report(proofs, problems, windows, told, args.out)
     if args.explain:
@@ -76,7 +77,7 @@ def _verify(args: argparse.Namespace) -> int:
         _assert_made_of(args.run, made)
     job, windows, told = _job(args)
     proofs, problems = [], []
-    for name, path, saved in made:
+    for name, path, saved, _ in made:
         try:
             work = (verify.prove, path, saved, windows, job.sparsity)
             proofs.append(alone(name, *work, limit_s=_PROOF_LIMIT_S))
@@ -84,7 +85,7 @@ def _verify(args: argparse.Namespace) -> int:
             problems.append(f"{name}: {error}")
     code = _report(proofs, problems, windows, told, args.bundles)
     if args.score:
-        _score(args, {name: path for name, path, _ in made})
+        _score(args, {each.variant: each.path for each in made})
     return code
 
 
@@ -105,7 +106,7 @@ def _report(
     text += "".join(f"\n- {problem}" for problem in problems)
     print(f"\n{text}\n")
     values = [dataclasses.asdict(proof) for proof in proofs]
-    bundles.write_text(out / "proof.json", json.dumps(values, indent=1) + "\n")
+    bundles.write_text(out / bundles.PROOFS, json.dumps(values, indent=1) + "\n")
     bundles.write_text(out / "proof.md", f"{text}\n")
     return 1 if problems else 0
 
@@ -120,19 +121,15 @@ def _explain(job: bundles.Job, windows: Any, out: pathlib.Path) -> None:
     print(f"error of each layer of int8 against float\n\n{explain.as_markdown(layers)}")
 
 
-def _assert_made_of(run_folder: pathlib.Path, made: Made) -> None:
+def _assert_made_of(run_folder: pathlib.Path, made: list[bundles.Made]) -> None:
     """Bundles of another fold may have learned from this one's test speakers."""
     from training import runs
 
-    run = runs.load(run_folder)
-    for _, path, saved in made:
-        clips = bundle.read(path).card.calibration.get("clips", ())
-        fits = set(clips) <= run.clips
-        if not clips:  # float: not fine-tuned either, so made of the run's own model
-            fits = saved.resolve() == (run.folder / "model.keras").resolve()
-        if not fits:
+    own = bundles.digest(runs.load(run_folder).folder / "model.keras")
+    for each in made:
+        if each.model_sha256 != own:
             raise ConversionError(
-                f"{path} was not made of {run.folder}; valid: a run's own bundles"
+                f"{each.path} was not made of {run_folder}; valid: a run's own bundles"
             )
 
 
@@ -222,8 +219,10 @@ def _edgetpu(args: argparse.Namespace) -> int:
     placements = edgetpu.check(bundle.read(args.bundle).model)
     print(edgetpu.as_json(placements) if args.json else edgetpu.as_text(placements))
     if args.out is not None:
-        print(edgetpu.compile_bundle(args.bundle, args.out))
-        print(f"{args.out}: compiled, with its card; not tried on hardware here")
+        told = edgetpu.compile_bundle(args.bundle, args.out)
+        # Standard output may be JSON, for a program to read.
+        print(told, file=sys.stderr)
+        print(f"{args.out}: compiled; not tried on hardware here", file=sys.stderr)
     return 0 if all(placement.is_mapped for placement in placements) else 1
 
 

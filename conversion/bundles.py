@@ -10,7 +10,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,8 @@ from edge_ser.errors import EdgeSerError
 Float32 = npt.NDArray[np.float32]
 
 RECORD = "conversion.json"
-"""Beside the bundles: which saved model each was made from."""
+"""Beside the bundles: what each was made from, see `Origin`."""
+PROOFS = "proof.json"
 _KEPT = "keras"
 
 
@@ -59,6 +60,26 @@ class Outcome:
     proof: Proof | None
     error: str | None
     seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What a bundle was made from."""
+
+    saved: str
+    """The saved model that was converted, relative to the folder."""
+    model_sha256: str
+    """Of the model that was given, before any fine-tuning."""
+
+
+class Made(NamedTuple):
+    """A bundle that an earlier conversion left, with what it was made from."""
+
+    variant: str
+    path: pathlib.Path
+    saved: pathlib.Path
+    model_sha256: str
+    """See `Origin`."""
 
 
 def check(job: Job, wanted: Sequence[Variant]) -> None:
@@ -142,10 +163,11 @@ def _make(
     source = Source(saved)
     _check_fit(source, job.card)
     # A quantization-aware model has learned its ranges.
-    calibration = job.calibration if variant.is_int8 and not variant.aware else None
+    is_calibrated = variant.is_int8 and not variant.aware
+    calibration = job.calibration if is_calibrated else None
     flatbuffer = emit(source, variant.arithmetic, calibration)
     card = dataclasses.replace(job.card, quantization=variant.name)
-    if variant.is_int8:
+    if is_calibrated:
         clips = sorted(set(job.calibration_clips))
         count = {"windows": len(job.calibration), "clips": clips}
         card = dataclasses.replace(card, calibration=count)
@@ -154,7 +176,7 @@ def _make(
         bundle.write(partial, card, flatbuffer)
         # What cannot be proven must not lie there as if it were.
         proof = prove(partial, saved, windows, job.sparsity)
-        _record(out, variant.name, saved)
+        _record(out, variant.name, saved, job.model)
     return path, proof
 
 
@@ -241,10 +263,32 @@ def _prepared(job: Job, variant: Variant, folder: pathlib.Path) -> pathlib.Path:
     return kept
 
 
-def _record(out: pathlib.Path, variant: str, saved: pathlib.Path) -> None:
-    """Note which saved model a bundle was made from."""
-    made_from = read_record(out) | {variant: os.path.relpath(saved, out)}
-    write_text(out / RECORD, json.dumps(made_from, indent=1, sort_keys=True) + "\n")
+def _record(
+    out: pathlib.Path, variant: str, saved: pathlib.Path, model: pathlib.Path
+) -> None:
+    """Note what a bundle was made from."""
+    origin = Origin(os.path.relpath(saved, out), digest(model))
+    origins = read_record(out) | {variant: origin}
+    values = {name: dataclasses.asdict(each) for name, each in origins.items()}
+    write_text(out / RECORD, json.dumps(values, indent=1, sort_keys=True) + "\n")
+
+
+def digest(model: pathlib.Path) -> str:
+    """SHA-256 of a saved model, which may be a folder, as hexadecimal digits.
+
+    Raises:
+        ConversionError: it cannot be read.
+    """
+    files = [model]
+    if model.is_dir():
+        files = sorted(each for each in model.rglob("*") if each.is_file())
+    found = hashlib.sha256()
+    try:
+        for file in files:
+            found.update(hashlib.sha256(file.read_bytes()).digest())
+    except OSError as error:
+        raise ConversionError(f"{file}: cannot be read: {error.strerror}") from error
+    return found.hexdigest()
 
 
 def write_text(path: pathlib.Path, text: str) -> None:
@@ -257,26 +301,48 @@ def write_text(path: pathlib.Path, text: str) -> None:
         partial.write_text(text)
 
 
-def read_record(out: pathlib.Path) -> dict[str, str]:
-    """By variant, the saved model it was made from, relative to the folder.
+def read_record(out: pathlib.Path) -> dict[str, Origin]:
+    """By variant, what it was made from.
 
     Raises:
-        ConversionError: damaged.
+        ConversionError: damaged, or written by an older version.
     """
     file = out / RECORD
     try:
         found = json.loads(file.read_text())
+        return {name: Origin(**each) for name, each in found.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise ConversionError(f"{file} is damaged: {error}") from error
-    return dict(found)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConversionError(
+            f"{file} is damaged, or of an older version; convert into a new folder "
+            f"({error})"
+        ) from error
 
 
-def made_before(
-    out: pathlib.Path,
-) -> Iterator[tuple[str, pathlib.Path, pathlib.Path]]:
-    """Variants in a folder: name, bundle and the saved model it was made from.
+def proofs_before(out: pathlib.Path, model: pathlib.Path, but: set[str]) -> list[Proof]:
+    """What was found in bundles that lie there, made of the same model.
+
+    Args:
+        but: variants that are to be left out.
+    """
+    try:
+        found = [Proof(**each) for each in json.loads((out / PROOFS).read_text())]
+    except (OSError, ValueError, TypeError):
+        return []  # none yet, or of another version: `verify` proves them again
+    of_model, origins = digest(model), read_record(out)
+    return [
+        proof
+        for proof in found
+        if proof.variant not in but
+        and (out / f"{proof.variant}.tflite").exists()
+        and proof.variant in origins
+        and origins[proof.variant].model_sha256 == of_model
+    ]
+
+
+def made_before(out: pathlib.Path) -> Iterator[Made]:
+    """The variants in a folder.
 
     Raises:
         ConversionError: none there, or a saved model has gone.
@@ -286,10 +352,11 @@ def made_before(
     if not found:
         raise ConversionError(f"{out} holds no bundle; run convert first")
     for name in found:
-        saved = out / record.get(name, "missing")
+        origin = record.get(name, Origin("missing", ""))
+        saved = out / origin.saved
         if not saved.exists():
             raise ConversionError(
                 f"{out / name}.tflite: the model it was made from has gone ({saved}); "
                 "convert again"
             )
-        yield name, out / f"{name}.tflite", saved
+        yield Made(name, out / f"{name}.tflite", saved, origin.model_sha256)

@@ -121,6 +121,7 @@ def _with_figures(row: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
         "folder": folder.name,
         "float": figures[0],
         "int8": variants.get("int8"),
+        "last": figures[-1],
     }
 
 

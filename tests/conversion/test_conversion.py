@@ -158,12 +158,27 @@ def test_another_runs_bundles_are_not_scored(converted, tmp_path, capsys, varian
     for file in bundles.glob("*.tflite"):
         if file.stem != variant:
             file.unlink()
-    values = json.loads((run.folder / "run.json").read_text())
-    used = bundle.read(out / "int8.tflite").card.calibration["clips"]
-    values["clips"] = sorted(set(values["clips"]) - set(used[:1]))
-    (tmp_path / "run.json").write_text(json.dumps(values))
+    # Of the same clips even: another seed.
+    shutil.copy(run.folder / "run.json", tmp_path)
+    model = run.model()
+    model.set_weights([weight * 1.01 for weight in model.get_weights()])
+    model.save(tmp_path / "model.keras")
     assert main(["verify", str(tmp_path), str(bundles), "--score"]) == 1
     assert f"{variant}.tflite was not made of" in capsys.readouterr().err
+
+
+def test_a_further_variant_joins_the_proofs_of_those_before(converted, tmp_path):
+    run, _, _ = converted
+    convert = ["convert", str(run.folder), "--out", str(tmp_path), "--variants"]
+    assert main([*convert, "float32"]) == 0
+    before = proofs(tmp_path)["float32"]
+    assert main([*convert, "float16"]) == 0
+    assert list(proofs(tmp_path)) == ["float32", "float16"]
+    assert proofs(tmp_path)["float32"] == before
+    assert "| float32 |" in (tmp_path / "proof.md").read_text()
+    (tmp_path / "float32.tflite").unlink()
+    assert main([*convert, "float16"]) == 0
+    assert list(proofs(tmp_path)) == ["float16"]
 
 
 def test_inspecting_tells_card_operators_sizes_and_graph(converted, capsys):
@@ -357,3 +372,4 @@ def test_training_with_quantization_in_place(converted, tmp_path):
     assert zeros("int8-pruned-80") >= 0.799
     assert zeros("int8-pqat") >= 0.499
     assert zeros("int8-qat") < 0.1
+    assert bundle.read(tmp_path / "int8-qat.tflite").card.calibration == {}

@@ -230,7 +230,10 @@ def test_the_compiler(capsys, tmp_path, monkeypatch):
         '/bin/cp "$4" "$3/model_edgetpu.tflite" && echo "Mapped to Edge TPU"\n'
     )
     compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
-    assert main(["edgetpu", str(TINY_MODEL), "--out", str(out)]) == 0
+    assert main(["edgetpu", str(TINY_MODEL), "--json", "--out", str(out)]) == 0
+    told = capsys.readouterr()
+    assert all(answer["mapped"] for answer in json.loads(told.out))
+    assert "Mapped to Edge TPU" in told.err
     packed = bundle.read(out)
     assert packed.model == MODEL
     assert packed.card.quantization == "int8-edgetpu"
