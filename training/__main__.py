@@ -211,6 +211,11 @@ def _corpora(args: argparse.Namespace) -> int:
 
 
 def _zoo(args: argparse.Namespace) -> int:
+    if args.plots is None:  # a try does not touch the published pictures
+        published = args.results == report.RESULTS / "zoo"
+        args.plots = pathlib.Path("docs") if published else args.results.parent
+    if args.rows and not args.data:
+        raise RunError("rows are made from the corpora: give their folder as --data")
     if args.data:
         from training import zoo_run
 
@@ -462,7 +467,7 @@ def _parser() -> argparse.ArgumentParser:
         "train and score the zoo's rows, and print the table of those there are",
     )
     sub.add_argument(
-        "rows", nargs="*", help="in the order given (default: all, the cheap first)"
+        "rows", nargs="*", help="to make, in the order given (default: all)"
     )
     sub.add_argument(
         "--data", type=pathlib.Path, help="folder of the corpora; without: only print"
@@ -475,7 +480,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--jobs", type=_count, default=1, help="folds at the same time")
     sub.add_argument("--results", type=pathlib.Path, default=report.RESULTS / "zoo")
     sub.add_argument(
-        "--plots", type=pathlib.Path, default=pathlib.Path("docs"), help="their folder"
+        "--plots",
+        type=pathlib.Path,
+        help="their folder (default: docs, or beside other --results)",
     )
     sub.add_argument(
         "--scale-epochs", type=float, default=1.0, help="below 1: a try, no evidence"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -103,20 +102,15 @@ def _each_alone(
     """Do a piece of work for every task, each in a process of its own."""
     with workers.pool(jobs) as pool:
         pending = {pool.submit(_alone, work, *given, *task): task for task in tasks}
-        try:
-            started = time.monotonic()
-            for number, done in enumerate(concurrent.futures.as_completed(pending), 1):
-                done.result()
-                each = (time.monotonic() - started) / number
-                left = each * (len(tasks) - number) / 60
-                print(
-                    f"{what.format(*pending[done])}: done, {number} of {len(tasks)}, "
-                    f"about {left:.0f} min left",
-                    flush=True,
-                )
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        started = time.monotonic()
+        for number, done in enumerate(workers.completed(pending), 1):
+            each = (time.monotonic() - started) / number
+            left = each * (len(tasks) - number) / 60
+            print(
+                f"{what.format(*pending[done])}: done, {number} of {len(tasks)}, "
+                f"about {left:.0f} min left",
+                flush=True,
+            )
 
 
 def _check_request(

@@ -6,7 +6,11 @@ import concurrent.futures
 import multiprocessing
 import os
 import threading
+from collections.abc import Collection, Iterator
 from multiprocessing import connection
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 def pool(jobs: int) -> concurrent.futures.ProcessPoolExecutor:
@@ -17,6 +21,26 @@ def pool(jobs: int) -> concurrent.futures.ProcessPoolExecutor:
         max_tasks_per_child=1,
         initializer=_prepare,
     )
+
+
+def completed(
+    pending: Collection[concurrent.futures.Future[_T]],
+) -> Iterator[concurrent.futures.Future[_T]]:
+    """Tasks as they end; the first that fails ends it all, and most do not begin.
+
+    Raises:
+        Exception: what the task raised.
+    """
+    try:
+        for done in concurrent.futures.as_completed(pending):
+            done.result()
+            yield done
+    except BaseException:
+        for (
+            task
+        ) in pending:  # a shutdown of the pool would end its thread in a TypeError
+            task.cancel()
+        raise
 
 
 def _prepare() -> None:

@@ -5,7 +5,6 @@ What is finished is not computed again, so a run that was ended goes on where it
 
 from __future__ import annotations
 
-import concurrent.futures
 import csv
 import dataclasses
 import json
@@ -62,6 +61,8 @@ OWN = "small"
 """Our own network where it has learnt from no more than they have."""
 ROWS = (OWN, *BASELINES, *NETWORKS)
 _VARIANTS = ("int8",)
+_RECIPES = {"paper": "the paper's recipe", "ours": "our recipe"}
+_COST = "cost.json"
 
 
 def recipes(name: str) -> dict[str, Config]:
@@ -188,16 +189,21 @@ def run(
         scale_epochs: below 1 for a try of the machinery.
 
     Raises:
-        RunError: an unknown row, or a try that would be published as evidence.
+        RunError: an unknown row, a seed given twice, a damaged row, or a try that
+            would be published as evidence.
     """
     check(names)
+    if len(set(seeds)) != len(seeds):
+        raise RunError(f"a seed is given twice: {' '.join(map(str, seeds))}")
+    if not 0 < scale_epochs <= 1:
+        raise RunError(f"--scale-epochs is {scale_epochs}; valid: above 0, at most 1")
     if scale_epochs != 1 and results == zoo_results.RESULTS:
         raise RunError("--scale-epochs is for a try: give it other --results")
     for name in names:
         for protocol_name in protocol_names:
             file = results / f"{name}-{protocol_name}" / "row.json"
             wanted = set() if name in BASELINES else set(seeds)  # those draw no lots
-            if file.exists() and wanted <= set(json.loads(file.read_text())["seeds"]):
+            if file.exists() and wanted <= zoo_results.published_seeds(file):
                 print(f"{name} {protocol_name}: published already", flush=True)
             elif name in BASELINES:
                 evaluate_baseline(
@@ -220,8 +226,12 @@ def _network(
     scale_epochs: float,
 ) -> None:
     folder = out / name
+    runs_folder = folder / protocol_name
+    # What is wrong with the protocol or the corpus shows before hours of trials.
+    asked = for_protocol(recipes(name)["ours"], protocol_name)
+    protocol = protocols.load(protocol_name, stages.usable_clips(asked, data))
     row = {"name": name, "kind": "network"}
-    row |= _kept(folder / "network.json", lambda: describe(recipes(name)["ours"]))
+    row |= _kept(runs_folder / "network.json", lambda: describe(asked))
     trials = {}
     for kind, config in recipes(name).items():
         config = _with_epochs(
@@ -240,8 +250,6 @@ def _network(
         "curve": True,
     }
     config = for_protocol(chosen, protocol_name)
-    runs_folder = folder / protocol_name
-    protocol = protocols.load(protocol_name, stages.usable_clips(config, data))
     stages.load_features(config, data, out / "cache")  # once, before the processes
     variants = _VARIANTS if row["converts"] == "full int8" else ()
     tasks = [(seed, fold) for seed in seeds for fold in protocol.test_speakers]
@@ -252,19 +260,18 @@ def _network(
             )
             for task in tasks
         ]
-        for done in concurrent.futures.as_completed(pending):
+        for done in workers.completed(pending):
             seed, fold = done.result()
             print(f"{name} {protocol_name} seed {seed} fold {fold}: done", flush=True)
+    folders = [evaluate.fold_folder(runs_folder, *task) for task in tasks]
     rows: list[dict[str, Any]] = []
-    spent_s = 0.0
-    for seed, fold in tasks:
-        of_fold = evaluate.fold_folder(runs_folder, seed, fold)
+    for of_fold in folders:
         rows += report.read_predictions(of_fold / "predictions.csv")[1]
-        spent_s += json.loads((of_fold / "cost.json").read_text())["cpu_s"]
-    row["training_cpu_s"] = round(spent_s / len(seeds), 1)
+    each_s = mean_cost_s(folders)
+    if each_s is not None:
+        row["training_cpu_s"] = round(each_s * len(protocol.test_speakers), 1)
     if variants:
-        first = evaluate.fold_folder(runs_folder, *tasks[0])
-        file = first / "bundles" / "int8.tflite"
+        file = folders[0] / "bundles" / "int8.tflite"
         row["int8_bytes"] = len(bundle.read(file).model)
     curve = folder / "trials" / "learning-curve.png"
     zoo_results.publish(
@@ -322,6 +329,13 @@ def trial(
     }
 
 
+def mean_cost_s(folders: Sequence[pathlib.Path]) -> float | None:
+    """Processor time of a fold's training: the mean over those never interrupted."""
+    files = [folder / _COST for folder in folders if (folder / _COST).exists()]
+    costs = [float(json.loads(file.read_text())["cpu_s"]) for file in files]
+    return float(np.mean(costs)) if costs else None
+
+
 def history(run_folder: pathlib.Path) -> list[dict[str, str]]:
     """The rows of a run's ``history.csv``."""
     with (run_folder / "history.csv").open(newline="") as file:
@@ -333,7 +347,7 @@ def _picture(
 ) -> pathlib.Path:
     """Validation UA and training loss by epoch, of the trials that count."""
     curves = {
-        f"{kind} recipe": history(folder / told["run"]) for kind, told in trials.items()
+        _RECIPES[kind]: history(folder / told["run"]) for kind, told in trials.items()
     }
     plots.trial_curves(curves, path)
     return path
@@ -347,8 +361,7 @@ def _with_epochs(config: Config, epochs: int) -> Config:
 def _kept(file: pathlib.Path, make: Any) -> dict[str, Any]:
     """What a JSON file holds; made and written if it is missing."""
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(make(), indent=1) + "\n")
+        runs.write(file, json.dumps(make(), indent=1) + "\n")
     values: dict[str, Any] = json.loads(file.read_text())
     return values
 
@@ -380,9 +393,11 @@ def _fold(
     folder = evaluate.fold_folder(out, seed, fold)
     started = time.process_time()
     if not (folder / "run.json").exists():
+        whole = not (folder / runs.CHECKPOINT).exists()
         stages.train_run(config, features, data, folder, seed=seed, fold=fold)
-        cost = {"cpu_s": round(time.process_time() - started, 1)}
-        (folder / "cost.json").write_text(json.dumps(cost) + "\n")
+        if whole:
+            cost = {"cpu_s": round(time.process_time() - started, 1)}
+            runs.write(folder / _COST, json.dumps(cost) + "\n")
     elif runs.load(folder).config != config:
         raise RunError(
             f"{folder} was trained with another config; choose another --out"

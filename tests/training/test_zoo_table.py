@@ -9,8 +9,9 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
+from edge_ser.errors import EdgeSerError
 from made_up import made_up_clip
-from training import config, report, zoo, zoo_results, zoo_run
+from training import config, report, runs, workers, zoo, zoo_results, zoo_run
 from training.__main__ import main
 from training.batches import Batches
 from training.dataset import FeatureSet, frame_spec, stored_statistics
@@ -95,6 +96,66 @@ def test_a_damaged_row_is_named(published):
 def test_no_row_is_a_one_line_error(tmp_path, capsys):
     assert main(["zoo", "--results", str(tmp_path)]) == 1
     assert "no row yet" in capsys.readouterr().err
+
+
+def test_rows_without_data_are_not_silently_ignored(published, capsys):
+    assert main(["zoo", "small", "--results", str(published)]) == 1
+    assert "give their folder as --data" in capsys.readouterr().err
+
+
+def test_a_try_leaves_the_published_pictures_alone(published, tmp_path, repository):
+    picture = repository / "docs" / "zoo-emodb4.png"
+    before = picture.stat().st_mtime_ns
+    assert main(["zoo", "--results", str(published)]) == 0
+    assert (tmp_path / "zoo-emodb4.png").stat().st_size > 5000
+    assert picture.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"seeds": [0, 1, 0]}, "a seed is given twice: 0 1 0"),
+        ({"scale_epochs": float("nan")}, "nan; valid: above 0, at most 1"),
+        ({"scale_epochs": 0.0}, "valid: above 0"),
+        ({"protocol_names": ["emdb4"]}, "unknown protocol 'emdb4'; valid: ravdess"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_before_any_work(asked, told, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(EdgeSerError, match=told):
+        zoo_run.run(["small"], tmp_path, out, results=tmp_path / "zoo", **asked)
+    assert not out.exists()
+
+
+def test_a_damaged_row_is_named_before_it_is_made_again(published, tmp_path):
+    (published / "small-emodb4").mkdir()
+    (published / "small-emodb4" / "row.json").write_text("{")
+    with pytest.raises(RunError, match="small-emodb4: not a published row"):
+        zoo_run.run(
+            ["small"], tmp_path, tmp_path, protocol_names=["emodb4"], results=published
+        )
+
+
+def test_interrupted_trainings_do_not_count_as_short_ones(tmp_path):
+    folders = [tmp_path / str(number) for number in range(3)]
+    assert zoo_run.mean_cost_s(folders) is None
+    for folder, cpu_s in zip(folders[:2], (100.0, 140.0), strict=True):
+        runs.write(folder / "cost.json", json.dumps({"cpu_s": cpu_s}))
+    assert zoo_run.mean_cost_s(folders) == 120.0
+
+
+def _work(folder, number):
+    (folder / str(number)).touch()
+    if number == 0:
+        raise RunError("fold 0 has no clip")
+
+
+def test_a_fold_that_fails_is_told_at_once(tmp_path):
+    with workers.pool(1) as pool:
+        pending = [pool.submit(_work, tmp_path, number) for number in range(9)]
+        with pytest.raises(RunError, match="fold 0 has no clip"):
+            list(workers.completed(pending))
+    assert len(list(tmp_path.iterdir())) < 5  # what waited in line is not begun
 
 
 def test_published_rows_are_not_made_again(published, tmp_path, capsys):
