@@ -93,7 +93,8 @@ def trial_curves(
             rows = [row for row in history if row.get(quantity)]
             epochs = [int(row["epoch"]) for row in rows]
             axis.plot(epochs, [float(row[quantity]) for row in rows], label=label)
-        axis.set(xlabel="epoch", ylabel=quantity.replace("_", " "))
+        told = {"loss": "training loss", "validation_ua": "validation UA"}[quantity]
+        axis.set(xlabel="epoch", ylabel=told)
         axis.grid(alpha=0.3)
         axis.legend(frameon=False)
     save(figure, path)

@@ -64,7 +64,7 @@ def voice(samples: Float32) -> Float32:
     """Prosody, voice quality, spectrum and Teager energy of a clip.
 
     By Praat (Boersma & Weenink, through parselmouth): F0 and its slope, intensity,
-    speaking rate (peaks of intensity in voiced speech, after De Jong & Wempe 2009,
+    speaking rate (peaks of intensity, voiced or not, after De Jong & Wempe 2009,
     Behavior Research Methods 41), share of voiced frames, jitter, shimmer,
     harmonics-to-noise ratio, the first four formants. By librosa: 20 MFCC and their
     deltas. Teager energy ``x[n]^2 - x[n-1] x[n+1]``: Kaiser 1990, ICASSP.
@@ -118,7 +118,7 @@ def voice(samples: Float32) -> Float32:
 
 
 def _statistics(values: Float64) -> Float64:
-    """Mean, deviation, percentiles 5, 50 and 95, and range of finite values."""
+    """Of finite values: mean, deviation, percentiles 5, 50 and 95, and 95 less 5."""
     values = values[np.isfinite(values)]
     if not len(values):
         return np.zeros(6)
