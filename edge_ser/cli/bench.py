@@ -13,12 +13,15 @@ import argparse
 import dataclasses
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
 from typing import Any
 
-from edge_ser import machine, stopwatch, store
+import numpy as np
+
+from edge_ser import __version__, machine, stopwatch, store
 from edge_ser.cli import engine
 from edge_ser.errors import ConfigError
 from edge_ser.interpreter import installed_runtimes
@@ -67,6 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
         "sha256": classifier.bundle.sha256,
         "interpreter": runtime,
         "interpreter_version": installed_runtimes().get(runtime),
+        "versions": {
+            "edge-ser": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+        },
+        "core": arguments.core,
         "threads": arguments.threads or 1,
         "delegate": arguments.delegate,
         "portable": bool(arguments.portable),
@@ -141,7 +150,8 @@ def _warnings(
 
 def _text(report: dict[str, Any], before: machine.Machine) -> str:
     named = [before.board or before.processor or "unknown processor"]
-    named.append(f"{before.architecture}, {before.cores} cores")
+    cores = before.cores
+    named.append(f"{before.architecture}, {cores} core{'s'[: cores > 1]}")
     if before.governor:
         named.append(f"governor {before.governor}")
     if before.clock_mhz:

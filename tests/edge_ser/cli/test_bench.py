@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 
+import numpy as np
 import pytest
 
-from edge_ser import cli, machine, stopwatch
+from edge_ser import __version__, cli, machine, stopwatch
 from edge_ser.cli import bench
 
 
@@ -21,6 +23,12 @@ def test_the_figures_fit_together(capsys):
         os.sched_setaffinity(0, before)
     report = json.loads(capsys.readouterr().out)
     assert report["machine"]["cores"] == 1
+    assert report["core"] == int(core)
+    assert report["versions"] == {
+        "edge-ser": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+    }
     decision = report["timings"]["decision"]
     assert report["ms_a_second_of_audio"] == pytest.approx(
         decision["p50_ms"] / report["hop_s"]
