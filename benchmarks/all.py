@@ -15,9 +15,9 @@ import subprocess
 import sys
 import time
 
-from benchmarks import machine, process, report, strangers
+from benchmarks import machine, output, process, report, strangers
 from edge_ser import bundle
-from edge_ser.errors import EdgeSerError
+from edge_ser.errors import ConfigError
 from training import report as training_report
 from training.protocol import LEAVE_ONE_CORPUS_OUT
 
@@ -130,30 +130,32 @@ def _shipped(paths: list[pathlib.Path]) -> list[pathlib.Path]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure what is missing, then write the report; 1 if a part failed."""
-    try:
-        parts = plan(arguments)
-    except EdgeSerError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return error.exit_code
+    parts = plan(arguments)
     named = {*arguments.only, *arguments.skip, *arguments.again}
     unknown = sorted(named - set(parts))
     if unknown:
-        print(
-            f"benchmarks: no part {unknown[0]!r}; valid: {', '.join(parts)}",
-            file=sys.stderr,
-        )
-        return 2
+        raise ConfigError(f"no part {unknown[0]!r}; valid: {', '.join(parts)}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     failed = []
     if arguments.data is None:
         parts = {name: words for name, words in parts.items() if "--data" not in words}
         print("without --data DIR or EDGE_SER_DATA: costs alone, no accuracy")
-    for name, options in parts.items():
-        if (arguments.only and name not in arguments.only) or name in arguments.skip:
+    chosen = {
+        name: options
+        for name, options in parts.items()
+        if (not arguments.only or name in arguments.only) and name not in arguments.skip
+    }
+    kept = {name for name in chosen if (arguments.out / f"{name}.json").exists()}
+    kept -= set(arguments.again)
+    for name in sorted(kept):
+        command = output.command(arguments.data, _words(name, chosen[name]))
+        measured = report.read(arguments.out / f"{name}.json").get("command")
+        other = "" if measured == command else f", measured by: {measured}"
+        print(f"{name}: kept{other}; --again {name} measures it anew")
+    for name, options in chosen.items():
+        if name in kept:
             continue
         file = arguments.out / f"{name}.json"
-        if file.exists() and name not in arguments.again:
-            continue
         print(f"{name} ...", flush=True)
         start_s = time.monotonic()
         message = _measure(name, options, file)
@@ -162,31 +164,34 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{name} failed: {message}", file=sys.stderr)
             continue
         print(f"{name}: {time.monotonic() - start_s:.0f} s", flush=True)
-    try:
-        print(report.build(arguments.out))
-    except ValueError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 1
+    print(report.build(arguments.out))
     return 1 if failed else 0
+
+
+def _words(name: str, options: list[str]) -> list[str]:
+    return [_VERBS.get(name, name), *options]
 
 
 def _measure(name: str, options: list[str], file: pathlib.Path) -> str:
     """Run a part; what it complained of, or nothing."""
     partial = file.with_name(f".{name}.partial")
     start_s = time.monotonic()
-    done = subprocess.run(
-        [*process.command(_VERBS.get(name, name), *options), "--json", str(partial)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
+    try:
+        done = subprocess.run(
+            [*process.command(*_words(name, options)), "--json", str(partial)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            return (done.stderr.strip().splitlines() or ["no message"])[-1]
+        found = json.loads(partial.read_text())
+        # Heat and other programs show in what changed since the part began.
+        spent_s = time.monotonic() - start_s
+        found |= {"seconds": spent_s, "machine_after": machine.state()}
+        partial.write_text(json.dumps(found, indent=1) + "\n")
+        partial.replace(file)
+    finally:
         partial.unlink(missing_ok=True)
-        return (done.stderr.strip().splitlines() or ["no message"])[-1]
-    found = json.loads(partial.read_text())
-    # Heat and other programs show in what changed since the part began.
-    found |= {"seconds": time.monotonic() - start_s, "machine_after": machine.state()}
-    partial.write_text(json.dumps(found, indent=1) + "\n")
-    partial.replace(file)
     return ""

@@ -145,8 +145,8 @@ def markdown(report: dict[str, Any], *, layers: bool = False) -> str:
     """Estimates a board, and if asked the layers."""
     lines = [
         f"**{report['model']}**: {report['macs'] / 1e6:.1f} M MACs and "
-        f"{report['bytes_moved'] / 1e6:.2f} MB moved a window. Estimates: no board was "
-        "here.",
+        f"{report['bytes_moved'] / 1e6:.2f} MB moved a window, features not "
+        "counted. Estimates: no board was here.",
         "",
         "| board, one core | at least a window | share of a core, at least | from |",
         "| --- | --- | --- | --- |",

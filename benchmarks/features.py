@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import machine, output, process
+from benchmarks import amounts, machine, output, process
 from edge_ser import stopwatch
 from edge_ser.features import FeatureSpec, FeatureStream, mfcc
 
@@ -27,13 +27,23 @@ _BLOCK = 50
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument(
-        "--seconds", type=float, nargs="+", default=[1.0, 3.0, 60.0], help="of audio"
+        "--seconds",
+        type=amounts.positive,
+        nargs="+",
+        default=[1.0, 3.0, 60.0],
+        help="of audio",
     )
     parser.add_argument(
-        "--rounds", type=int, default=5, help="fresh processes a contender (5)"
+        "--rounds",
+        type=amounts.at_least_one,
+        default=5,
+        help="fresh processes a contender (5)",
     )
     parser.add_argument(
-        "--budget", type=float, default=0.6, help="seconds of timing a process (0.6)"
+        "--budget",
+        type=amounts.positive,
+        default=0.6,
+        help="seconds of timing a process (0.6)",
     )
     output.add_argument(parser)
     parser.add_argument("--check", action="store_true", help="exit 1 on a missed goal")

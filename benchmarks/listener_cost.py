@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import output
+from benchmarks import amounts, output
 from benchmarks.instructions import callgrind
 from benchmarks.machine import describe, headline
 from benchmarks.microphone import Feeder, Pulse, missing_for_pulse
@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("--model", type=pathlib.Path, metavar="BUNDLE")
     parser.add_argument(
-        "--seconds", type=float, default=60, help="of silence, and of speech"
+        "--seconds",
+        type=amounts.positive,
+        default=60,
+        help="of silence, and of speech",
     )
     parser.add_argument(
         "--instructions", action="store_true", help="count them (slow; valgrind)"

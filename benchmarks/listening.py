@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks import output
+from benchmarks import amounts, output
 from benchmarks.machine import describe, headline
 from benchmarks.strangers import expanded, fold_of
 from edge_ser.audio.file import read_blocks
@@ -50,8 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--protocol", default="ravdess", metavar="NAME")
-    parser.add_argument("--hours", type=float, default=4.0, help="of noise")
-    parser.add_argument("--clips", type=int, default=0, help="of each fold; 0: all")
+    parser.add_argument("--hours", type=amounts.positive, default=4.0, help="of noise")
+    parser.add_argument(
+        "--clips", type=amounts.or_all, default=0, help="of each fold; 0: all"
+    )
     parser.add_argument("--seed", type=int, default=0)
     output.add_argument(parser)
 
@@ -129,7 +131,7 @@ def babble(
     voices: list[pathlib.Path], hours: float, random: np.random.Generator
 ) -> Iterator[tuple[str, Float32]]:
     """Many people at once: minutes of as many streams of clips, in no relation."""
-    for _ in range(round(hours * 60)):
+    for _ in range(max(1, round(hours * 60))):
         mixed = np.zeros(60 * RATE_HZ, np.float32)
         for _ in range(BABBLE_VOICES):
             position = 0
@@ -144,7 +146,7 @@ def babble(
 def music(hours: float, random: np.random.Generator) -> Iterator[tuple[str, Float32]]:
     """Minutes of plucked chords, a melody and a beat, in a random key and tempo."""
     scale = np.array([0, 2, 4, 5, 7, 9, 11, 12])
-    for _ in range(round(hours * 60)):
+    for _ in range(max(1, round(hours * 60))):
         beat = round(60 / random.uniform(70, 150) * RATE_HZ)
         time_s = np.arange(4 * beat) / RATE_HZ
         key_hz = 110 * 2 ** random.uniform(0, 1)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import shlex
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 
@@ -18,13 +19,33 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def command(data: pathlib.Path | None = None) -> str:
+def check(file: pathlib.Path | None) -> None:
+    """Refuse a file that cannot be written, before anything is measured.
+
+    Raises:
+        OSError: says why not.
+    """
+    if file is None:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    is_new = not file.exists()
+    file.open("a").close()
+    if is_new:
+        file.unlink()
+
+
+def command(
+    data: pathlib.Path | None = None, typed: Sequence[str] | None = None
+) -> str:
     """The command line, to be typed again, without ``--json``.
 
-    DIR stands for the corpora's folder; other absolute paths are told from here.
+    Args:
+        data: the corpora's folder, for which DIR stands; other absolute paths are told
+            from here.
+        typed: the words after ``python -m benchmarks`` (those of this process).
     """
     words = []
-    rest = iter(sys.argv[1:])
+    rest = iter(_apart(sys.argv[1:] if typed is None else typed))
     for word in rest:
         if word == "--json":
             next(rest, None)
@@ -35,9 +56,15 @@ def command(data: pathlib.Path | None = None) -> str:
     return shlex.join(["python", "-m", "benchmarks", *words])
 
 
+def _apart(words: Sequence[str]) -> Iterator[str]:
+    """``--option=value`` as two words, like all others."""
+    for word in words:
+        name, equals, value = word.partition("=")
+        yield from (name, value) if equals and name.startswith("--") else (word,)
+
+
 def tell(report: dict[str, Any], text: str, file: pathlib.Path | None) -> None:
     """Print the text, and write the report if a file is given."""
     print(text)
     if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(report, indent=1) + "\n")

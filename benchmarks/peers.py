@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import machine, output, process
+from benchmarks import amounts, machine, output, process
 from edge_ser import bundle, stopwatch
+from edge_ser.errors import ConfigError
 from edge_ser.features import FeatureStream, model_input
 from edge_ser.interpreter import Interpreter
 from edge_ser.machine import memory_mib
@@ -72,10 +73,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--nano", metavar="BUNDLE", default="nano", help="our smaller one (the bundled)"
     )
     parser.add_argument(
-        "--rounds", type=int, default=3, help="fresh processes a contender (3)"
+        "--rounds",
+        type=amounts.at_least_one,
+        default=3,
+        help="fresh processes a contender (3)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=0.5, help="of each timing (0.5)"
+        "--seconds", type=amounts.positive, default=0.5, help="of each timing (0.5)"
     )
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="these peers alone"
@@ -96,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown:
         raise SystemExit(f"no peer {unknown[0]!r}; valid: {', '.join(known)}")
     chosen = arguments.only or known
+    scores = _scores(arguments.protocol)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         plans = [*_ours(arguments), *_peers(chosen, pathlib.Path(folder))]
         # Rounds alternate, so that a busy minute of the machine hits every contender.
@@ -103,7 +108,6 @@ def run(arguments: argparse.Namespace) -> int:
             [_alone(plan, arguments.seconds) for plan in plans]
             for _ in range(arguments.rounds)
         ]
-    scores = _scores(arguments.protocol)
     rows = []
     for number, plan in enumerate(plans):
         row = {key: plan[key] for key in ("name", "arithmetic", "features", "macs")}
@@ -308,11 +312,21 @@ def _middle(measured: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def _scores(protocol: str) -> dict[str, list[float]]:
-    """UA with its interval of the published rows: of the bundled, what ships."""
+    """UA with its interval of the published rows: of the bundled, what ships.
+
+    Raises:
+        ConfigError: no row was scored so.
+    """
     from training import zoo_results
 
-    found = {}
-    for row in zoo_results.load():
+    found: dict[str, list[float]] = {}
+    published = zoo_results.load()
+    known = sorted({row["protocol"] for row in published})
+    if protocol not in known:
+        raise ConfigError(
+            f"no row of the zoo has protocol {protocol!r}; valid: {', '.join(known)}"
+        )
+    for row in published:
         is_ours = row["folder"] in bundle.SHIPPED
         if row["protocol"] == protocol:
             name, figures = (
@@ -387,8 +401,10 @@ def markdown(report: dict[str, Any]) -> str:
         machine.headline(report["machine"]),
         "",
         f"A decision every {report['hop_s']:g} s over {report['window_s']:g} s of "
-        f"audio, one thread, {_RUNTIME}. Milliseconds: median of processor time / "
-        "95th percentile of wall time; a second of audio by the former. "
+        "audio (`standard` and `nano`: over the window that they were made for), one "
+        f"thread, {_RUNTIME}. Milliseconds: median of processor time / 95th percentile "
+        "of wall time. A second of audio: features and inference by the former, "
+        "without what a stream adds around them. "
         "Weights of the peers are random: cost does not depend on them. UA: the float "
         f"model of the zoo's row under the folds of {report['protocol']}; of "
         "`standard` and `nano`, the int8 files that ship.",
@@ -425,7 +441,7 @@ def markdown(report: dict[str, Any]) -> str:
         low, high = row["range"]
         lines.append(
             f"| {row['ours']} | {row['rival']} | {row['features']} "
-            f"| {row['times']:.2f} | {low:.2f} to {high:.2f} "
+            f"| {row['times']:#.4g} | {low:#.4g} to {high:#.4g} "
             f"| {row['at_least']:g}: {'passed' if row['passed'] else 'missed'} |"
         )
     lines += ["", "| goal of `standard` | measured |", "| --- | --- |"]

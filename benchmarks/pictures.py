@@ -71,7 +71,7 @@ def robustness(report: dict[str, Any]) -> Any:
     """The difference in UA under every change, and the share of answers that stay."""
     variants = report["variants"]
     names = [row["name"] for row in next(iter(variants.values()))["changes"]]
-    height = 1.2 + 0.3 * len(names)
+    height = 1.2 + 0.21 * len(names)
     figure, axes = pyplot.subplots(
         1, 2, figsize=(10, height), sharey=True, layout="constrained"
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import pathlib
-import sys
 import zlib
 from typing import Any
 
@@ -18,11 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from benchmarks import machine, output
+from benchmarks import amounts, machine, output
 from benchmarks.listening import RATE_HZ, load
 from benchmarks.strangers import FoldBundle, check_same_folds, fold_bundles
 from benchmarks.window import bench
-from edge_ser.errors import EdgeSerError
 from training.metrics import (
     Scored,
     confusion,
@@ -46,22 +44,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--protocol", default="ravdess", metavar="NAME")
     parser.add_argument(
-        "--clips", type=int, default=0, help="of each fold; 0, the default, is all"
+        "--clips",
+        type=amounts.or_all,
+        default=0,
+        help="of each fold; 0, the default, is all",
     )
     parser.add_argument(
-        "--seconds", type=float, default=3, help="for each timing of `edge-ser bench`"
+        "--seconds",
+        type=amounts.positive,
+        default=3,
+        help="for each timing of `edge-ser bench`",
     )
     output.add_argument(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
-    try:
-        variants = fold_bundles(arguments.bundles, arguments.data, arguments.protocol)
-        report = measure(variants, arguments.clips, arguments.seconds)
-    except EdgeSerError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return error.exit_code
+    variants = fold_bundles(arguments.bundles, arguments.data, arguments.protocol)
+    report = measure(variants, arguments.clips, arguments.seconds)
     report["command"] = output.command(arguments.data)
     output.tell(report, markdown(report), arguments.json)
     return 0

@@ -11,7 +11,6 @@ import argparse
 import json
 import pathlib
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +28,8 @@ from benchmarks import (
     startup,
     window,
 )
+from edge_ser import bundle
+from edge_ser.errors import ConfigError
 from training.page import Page
 
 _TITLE = "edge-ser: measurements"
@@ -134,32 +135,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the report; 1 if something is worse than in the older one."""
-    try:
-        page = build(arguments.folder)
-        print(page)
-        if arguments.publish:
-            _publish(page)
-        if arguments.compare is None:
-            return 0
-        now = _read(page.with_suffix(".json"))
-        worse = list(slower(_read(arguments.compare), now))
-    except ValueError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return 2
-    for line in worse:
+    old = None if arguments.compare is None else read(arguments.compare)
+    page = build(arguments.folder)
+    print(page)
+    if arguments.publish:
+        _publish(page)
+    if old is None:
+        return 0
+    now = read(page.with_suffix(".json"))
+    if next(_shared(old, now, ()), None) is None:
+        raise ConfigError(
+            f"{arguments.compare}: has no figure in common with {arguments.folder}; "
+            "give the report.json of an older report"
+        )
+    worse = list(slower(old, now))
+    for line in (*unlike(old, now), *worse):
         print(line)
     if not worse:
         print(f"nothing is worse than in {arguments.compare}")
     return 1 if worse else 0
 
 
-def _read(path: pathlib.Path) -> _Report:
+def read(path: pathlib.Path) -> _Report:
+    """A report, or a part of one.
+
+    Raises:
+        ConfigError: it cannot be read, or is nothing of the kind.
+    """
     try:
         report = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a report: {error}") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: not a report: {error}") from error
     if not isinstance(report, dict):
-        raise ValueError(f"{path}: not a report")
+        raise ConfigError(f"{path}: not a report")
     return report
 
 
@@ -167,27 +175,26 @@ def build(folder: pathlib.Path) -> pathlib.Path:
     """Write the folder's report; returns the page's path.
 
     Raises:
-        ValueError: no part is there, or one is damaged.
+        ConfigError: no part is there, or one is damaged.
     """
     parts = {
-        name: _read(folder / f"{name}.json")
+        name: read(folder / f"{name}.json")
         for name in _PARTS
         if (folder / f"{name}.json").exists()
     }
     if not parts:
-        raise ValueError(f"{folder}: holds no measurement; valid: {', '.join(_PARTS)}")
+        raise ConfigError(f"{folder}: holds no measurement; valid: {', '.join(_PARTS)}")
+    told = {name: _told(folder, name, part) for name, part in parts.items()}
     page = Page(_TITLE)
     texts = []
     if in_short(parts):
         texts.append(f"## In short\n\n{in_short(parts)}\n")
         page.text(texts[0])
-    for name, part in parts.items():
-        title, markdown, drawings = _PARTS[name]
-        text = f"## {title}\n\n{markdown(part)}\n"
+    for name, (text, drawn) in told.items():
         texts.append(text)
         page.text(text)
-        for draw, caption in drawings:
-            page.figure(draw(part), caption)
+        for picture, (_, caption) in zip(drawn, _PARTS[name][2], strict=True):
+            page.figure(picture, caption)
     texts.append(f"## How it was measured\n\n{conditions(parts)}\n")
     page.text(texts[-1])
     (folder / "report.md").write_text(f"# {_TITLE}\n\n" + "\n".join(texts))
@@ -197,12 +204,33 @@ def build(folder: pathlib.Path) -> pathlib.Path:
     return path
 
 
+def _told(folder: pathlib.Path, name: str, part: _Report) -> tuple[str, list[Any]]:
+    """A part's words and its drawings."""
+    title, markdown, drawings = _PARTS[name]
+    try:
+        text = f"## {title}\n\n{markdown(part)}\n"
+        return text, [draw(part) for draw, _ in drawings]
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{folder / name}.json: damaged, or made by another version ({error!r}); "
+            f"measure it anew: python -m benchmarks all --out {folder} --again {name}"
+        ) from error
+
+
+def _shipping(part: _Report) -> tuple[str, _Report]:
+    """The variant that ships and its figures; the last, if that is not among them."""
+    variants: dict[str, _Report] = part["variants"]
+    shipped = bundle.read().card.quantization
+    name = shipped if shipped in variants else list(variants)[-1]
+    return name, variants[name]
+
+
 def in_short(parts: _Report) -> str:
     """The figures that a choice begins with, of the variant that ships."""
     lines = []
     if "quantization" in parts:
         part = parts["quantization"]
-        name, row = list(part["variants"].items())[-1]
+        name, row = _shipping(part)
         ua, low, high = (100 * x for x in row["ua"])
         lines.append(
             f"{name}: UA {ua:.1f} [{low:.1f}, {high:.1f}] on {part['clips']} clips of "
@@ -225,11 +253,11 @@ def in_short(parts: _Report) -> str:
     for row in parts.get("peers", {}).get("ratios", []):
         verdict = "kept" if row["passed"] else "missed"
         lines.append(
-            f"{row['ours']} costs {row['times']:.2f} times less than {row['rival']} "
+            f"{row['ours']} costs {row['times']:#.4g} times less than {row['rival']} "
             f"with {row['features']} features (goal: {row['at_least']:g}, {verdict})"
         )
     if "robustness" in parts:
-        name, row = list(parts["robustness"]["variants"].items())[-1]
+        name, row = _shipping(parts["robustness"])
         lines.append(
             f"{name} keeps {row['passed']} of {row['judged']} thresholds of robustness"
         )
@@ -291,7 +319,7 @@ def _word(value: Any) -> str:
 def _publish(page: pathlib.Path) -> None:
     for suffix in (".html", ".md", ".json"):
         shutil.copyfile(page.with_suffix(suffix), _RESULTS / f"report{suffix}")
-    parts = _read(page.with_suffix(".json"))
+    parts = read(page.with_suffix(".json"))
     for file, name, number in _README:
         if name in parts:
             draw, _ = _PARTS[name][2][number]
@@ -299,6 +327,24 @@ def _publish(page: pathlib.Path) -> None:
     if "window" in parts:
         print("of the README:")
         print("\n".join(window.rows(parts["window"])))
+
+
+def unlike(old: _Report, new: _Report) -> Iterator[str]:
+    """What speaks against comparing two reports, in words."""
+    for name in _PARTS:
+        if (name in old) != (name in new):
+            which = "old" if name in old else "new"
+            yield f"not compared: {name}: only the {which} report has it"
+        elif name in old:
+            for key in ("board", "processor", "cores", "python", "packages"):
+                before, after = (
+                    each[name].get("machine", {}).get(key) for each in (old, new)
+                )
+                if before != after:
+                    yield f"other {key}: {name}: {before} -> {after}"
+            before, after = (each[name].get("command") for each in (old, new))
+            if before != after:
+                yield f"other command: {name}: {before} -> {after}"
 
 
 def slower(old: _Report, new: _Report) -> Iterator[str]:

@@ -14,7 +14,6 @@ import argparse
 import collections
 import dataclasses
 import pathlib
-import sys
 import zlib
 from typing import Any
 
@@ -22,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from benchmarks import machine, output
+from benchmarks import amounts, machine, output
 from benchmarks.listening import load, unheard
 from benchmarks.perturbations import PERTURBATIONS, RATE_HZ, Perturbation, Surroundings
 from benchmarks.strangers import FoldBundle, check_same_folds, fold_bundles
-from edge_ser.errors import EdgeSerError
+from edge_ser.errors import ConfigError
 from training.corpora import Clip
 from training.metrics import (
     Scored,
@@ -57,7 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="changes whose name holds one of these words (default: all)",
     )
     parser.add_argument(
-        "--clips", type=int, default=0, help="of each fold; 0, the default, is all"
+        "--clips",
+        type=amounts.or_all,
+        default=0,
+        help="of each fold; 0, the default, is all",
     )
     parser.add_argument("--seed", type=int, default=0)
     output.add_argument(parser)
@@ -70,23 +72,19 @@ def run(arguments: argparse.Namespace) -> int:
         for each in PERTURBATIONS
         if not arguments.only or any(word in each.name for word in arguments.only)
     ]
-    try:
-        if not chosen:
-            raise EdgeSerError(
-                f"no change is named {' or '.join(arguments.only)}; valid: "
-                f"{'; '.join(each.name for each in PERTURBATIONS)}"
-            )
-        variants = fold_bundles(arguments.bundles, arguments.data, arguments.protocol)
-        report = {
-            "machine": machine.describe(),
-            "command": output.command(arguments.data),
-            "protocol": arguments.protocol,
-            "seed": arguments.seed,
-            "variants": measure(variants, chosen, arguments),
-        }
-    except EdgeSerError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return error.exit_code
+    if not chosen:
+        raise ConfigError(
+            f"no change is named {' or '.join(arguments.only)}; valid: "
+            f"{'; '.join(each.name for each in PERTURBATIONS)}"
+        )
+    variants = fold_bundles(arguments.bundles, arguments.data, arguments.protocol)
+    report = {
+        "machine": machine.describe(),
+        "command": output.command(arguments.data),
+        "protocol": arguments.protocol,
+        "seed": arguments.seed,
+        "variants": measure(variants, chosen, arguments),
+    }
     output.tell(report, markdown(report), arguments.json)
     return 0
 

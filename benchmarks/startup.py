@@ -17,7 +17,7 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks import machine, output
+from benchmarks import amounts, machine, output
 from edge_ser.interpreter import RUNTIMES, choose_runtime
 
 _GOAL_RATIO = 1.3
@@ -38,7 +38,9 @@ print(re.search(r'VmRSS:\\s+(\\d+)', open('/proc/self/status').read())[1])
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("--model", help="a bundle (default: the built-in one)")
-    parser.add_argument("--rounds", type=int, default=15, help="processes each (15)")
+    parser.add_argument(
+        "--rounds", type=amounts.at_least_one, default=15, help="processes each (15)"
+    )
     parser.add_argument("--wheel", action="store_true", help="also build the wheel")
     output.add_argument(parser)
     parser.add_argument("--check", action="store_true", help="exit 1 on a missed goal")

@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from benchmarks import machine, output, process
+from benchmarks import amounts, machine, output, process
 from edge_ser.interpreter import installed_runtimes
 
 THREADS = (1, 2, 4)
@@ -21,7 +21,9 @@ THREADS = (1, 2, 4)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's options."""
     parser.add_argument("--model", help="a bundle (the bundled default)")
-    parser.add_argument("--seconds", type=float, default=1, help="for each timing (1)")
+    parser.add_argument(
+        "--seconds", type=amounts.positive, default=1, help="for each timing (1)"
+    )
     output.add_argument(parser)
 
 

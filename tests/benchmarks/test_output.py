@@ -12,3 +12,8 @@ def test_a_command_can_be_typed_elsewhere(monkeypatch, tmp_path):
     told = output.command(pathlib.Path("/corpora"))
     expected = "robustness runs/fold-1.tflite --data DIR --only 'a b'"
     assert told == f"python -m benchmarks {expected}"
+    arguments = [f"--data={tmp_path}", f"--model={bundle}", "--json=a.json"]
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "robustness", *arguments])
+    told = output.command(tmp_path)
+    expected = "robustness --data DIR --model runs/fold-1.tflite"
+    assert told == f"python -m benchmarks {expected}"

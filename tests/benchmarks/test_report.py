@@ -55,6 +55,37 @@ def test_what_got_slower_is_named(folder, tmp_path, capsys):
     assert "nothing is worse" in capsys.readouterr().out
 
 
+def test_what_makes_reports_unlike_is_named(folder, tmp_path, capsys):
+    report.build(folder)
+    other = json.loads((folder / "report.json").read_text())
+    other["scaling"]["machine"]["processor"] = "Cortex-A53"
+    other["scaling"]["command"] += " --quick"
+    other["startup"] = {}
+    del other["estimate"]
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(other))
+    report_of = ["report", str(folder), "--compare", str(old)]
+    command_line.main(report_of)
+    out = capsys.readouterr().out
+    assert "other processor: scaling: Cortex-A53 -> " in out
+    assert "other command: scaling: " in out
+    assert "not compared: startup: only the old report has it" in out
+    assert "not compared: estimate: only the new report has it" in out
+    for nothing in ("{}", json.dumps(other["scaling"]), "[" * 100_000):
+        old.write_text(nothing)
+        assert command_line.main(report_of) == 2
+        told = capsys.readouterr().err
+        assert "no figure in common" in told or "not a report" in told
+
+
+def test_the_variant_that_ships_is_in_short():
+    figures = {"ua": [0.6, 0.5, 0.7], "model_bytes": 1000, "agreement": 1}
+    figures["ua_change"] = [0, 0, 0]
+    variants = {"int8-pruned": figures, "int8-qat": figures}
+    part = {"variants": variants, "clips": 9, "reference": "float32"}
+    assert "- int8-pruned: UA 60.0" in report.in_short({"quantization": part})
+
+
 def test_timings_are_worse_when_their_intervals_are_apart():
     def timing(low, p50, high):
         values = {"low_ms": low, "p50_ms": p50, "high_ms": high, "p99_ms": 9 * high}
@@ -73,6 +104,24 @@ def test_no_report_of_nothing(tmp_path, capsys):
     (tmp_path / "scaling.json").write_text("{")
     assert command_line.main(["report", str(tmp_path)]) == 2
     assert "not a report" in capsys.readouterr().err
+    (tmp_path / "scaling.json").write_text("{}")
+    assert command_line.main(["report", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "scaling.json: damaged, or made by another version" in told
+    assert told.endswith(f"--out {tmp_path} --again scaling\n")
+
+
+def test_what_is_kept_is_told(tmp_path, capsys):
+    arguments = ["all", "--out", str(tmp_path), "--only", "estimate"]
+    assert command_line.main(arguments) == 0
+    assert command_line.main(arguments) == 0
+    assert "estimate: kept; --again estimate measures it anew" in (
+        capsys.readouterr().out
+    )
+    file = tmp_path / "estimate.json"
+    file.write_text(file.read_text().replace("benchmarks estimate", "benchmarks more"))
+    assert command_line.main(arguments) == 0
+    assert "kept, measured by: python -m benchmarks more;" in capsys.readouterr().out
 
 
 def test_a_part_that_fails_leaves_the_others(tmp_path, capsys):
