@@ -121,11 +121,11 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def _shipped(paths: list[pathlib.Path]) -> list[pathlib.Path]:
-    """Those of the variant that ships; all, if there is none."""
-    found = strangers.expanded(paths)
-    shipped = bundle.read().card.quantization
-    chosen = [path for path in found if bundle.read(path).card.quantization == shipped]
-    return chosen or found
+    """Those of the variant that ships; of the last, if it is not among them."""
+    variants: dict[str, list[pathlib.Path]] = {}
+    for path in strangers.expanded(paths):
+        variants.setdefault(bundle.read(path).card.quantization, []).append(path)
+    return variants.get(bundle.read().card.quantization, variants[max(variants)])
 
 
 def run(arguments: argparse.Namespace) -> int:

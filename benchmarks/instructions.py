@@ -31,6 +31,7 @@ from typing import Any
 from benchmarks import machine, output, process
 from edge_ser import stopwatch
 from edge_ser.classifier import Classifier
+from edge_ser.errors import ConfigError
 from edge_ser.interpreter import installed_runtimes
 
 REFERENCE = pathlib.Path(__file__).parent / "results" / "instructions.json"
@@ -77,6 +78,11 @@ def run(arguments: argparse.Namespace) -> int:
     output.tell(report, markdown(report), arguments.json)
     if reference is None:
         return 0
+    if not any(comparable(reference["counts"], report["counts"])):
+        raise ConfigError(
+            f"{REFERENCE.name} has no count by the versions that are here: measured "
+            "above, judged nothing"
+        )
     worse = list(dearer(reference["counts"], report["counts"]))
     for line in worse:
         print(line, file=sys.stderr)

@@ -23,10 +23,11 @@ import numpy.typing as npt
 
 from benchmarks import amounts, output
 from benchmarks.machine import describe, headline
-from benchmarks.strangers import expanded, fold_of
+from benchmarks.strangers import fold_bundles
 from edge_ser.audio.file import read_blocks
 from edge_ser.classifier import Classifier
 from edge_ser.decision import IDLE, UNCERTAIN, DecisionSettings
+from edge_ser.errors import ConfigError
 from edge_ser.pipeline import Decided, Pipeline
 from edge_ser.vad import GateSettings
 from training import protocol as protocols
@@ -276,8 +277,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Score and print."""
     data, seed = arguments.data, arguments.seed
     noises, rooms = unheard(data, "noise"), unheard(data, "rir")
-    bundles = expanded(arguments.bundles)
-    folds = {fold_of(path): Classifier.load(path) for path in bundles}
+    variants = fold_bundles(arguments.bundles, data, arguments.protocol)
+    if len(variants) > 1:
+        raise ConfigError(f"bundles of {', '.join(variants)} given; valid: one variant")
+    folds = {each.fold: each.classifier() for each in next(iter(variants.values()))}
     first = next(iter(folds.values()))
     machine = describe()
     results: dict[str, Any] = {
@@ -322,7 +325,7 @@ def markdown(report: dict[str, Any]) -> str:
     for name in ("noise", "babble", "music"):
         row = report[name]
         lines.append(
-            f"| {name} | {row['hours']:.1f} | {row['events']} "
+            f"| {name} | {row['hours']:.3g} | {row['events']} "
             f"| {row['events_per_hour']:.2f} "
             f"| {row['emotion_model_runs_per_hour']:.0f} |"
         )

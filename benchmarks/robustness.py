@@ -67,16 +67,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
+    for word in arguments.only:
+        if not any(word in each.name for each in PERTURBATIONS):
+            raise ConfigError(
+                f"no change is named {word}; valid: "
+                f"{'; '.join(each.name for each in PERTURBATIONS)}"
+            )
     chosen = [
         each
         for each in PERTURBATIONS
         if not arguments.only or any(word in each.name for word in arguments.only)
     ]
-    if not chosen:
-        raise ConfigError(
-            f"no change is named {' or '.join(arguments.only)}; valid: "
-            f"{'; '.join(each.name for each in PERTURBATIONS)}"
-        )
     variants = fold_bundles(arguments.bundles, arguments.data, arguments.protocol)
     report = {
         "machine": machine.describe(),

@@ -8,6 +8,7 @@ import pathlib
 import re
 from collections.abc import Iterable
 
+from edge_ser.bundle import Card
 from edge_ser.classifier import Classifier
 from training import protocol as protocols
 from training.corpora import ADAPTERS, Clip, find_clips
@@ -43,7 +44,8 @@ def fold_bundles(
         protocol_name: whose folds they are.
 
     Raises:
-        ProtocolError: a name without a fold, or one fold twice in a variant.
+        ProtocolError: a name without a fold, one fold twice in a variant, or a bundle
+            that has learnt from those who test it.
         BundleError, CorpusError: unreadable files.
     """
     if protocol_name == protocols.LEAVE_ONE_CORPUS_OUT:
@@ -59,8 +61,10 @@ def fold_bundles(
         fold = fold_of(path)
         if fold not in protocol.test_speakers:
             raise ProtocolError(f"{path}: {protocol.name} has no fold {fold}")
-        variant = Classifier.load(path).card.quantization
+        card = Classifier.load(path).card
+        variant = card.quantization
         tested = tuple(clip for clip in clips if protocol.is_test(clip, fold))
+        _check_strangers(path, card, clips, tested)
         folds = found.setdefault(variant, [])
         if any(other.fold == fold for other in folds):
             raise ProtocolError(f"{path}: fold {fold} of {variant} is given twice")
@@ -68,6 +72,30 @@ def fold_bundles(
     # What the others are compared with comes first.
     names = sorted(found, key=lambda name: (name != REFERENCE, name))
     return {name: found[name] for name in names}
+
+
+def _check_strangers(
+    path: pathlib.Path, card: Card, clips: Iterable[Clip], tested: Iterable[Clip]
+) -> None:
+    """Refuse a bundle whose card counts more speakers than are left beside the test's.
+
+    Raises:
+        ProtocolError: so it has heard some of them.
+    """
+    everybody, strangers = (
+        {(clip.corpus, clip.speaker) for clip in each} for each in (clips, tested)
+    )
+    for data in card.training_data:
+        corpus, heard = data.get("corpus"), data.get("speakers", 0)
+        known, apart = (
+            sum(of == corpus for of, _ in each) for each in (everybody, strangers)
+        )
+        if apart and heard > known - apart:
+            raise ProtocolError(
+                f"{path}: has learnt from {heard} of the {known} speakers of {corpus}, "
+                f"so from some of the {apart} who test this fold; give bundles that "
+                "this protocol's folds trained"
+            )
 
 
 def _once(clips: Iterable[Clip]) -> list[Clip]:

@@ -74,6 +74,10 @@ def _name(each: dict[str, Any]) -> str:
     return f"{each['interpreter']} {each['interpreter_version']}"
 
 
+def _way(each: dict[str, Any]) -> str:
+    return f"{each['threads']}{', pinned' * each['pinned']}"
+
+
 def markdown(report: dict[str, Any]) -> str:
     """A row a way to run it, and what disturbed it."""
     first = report["runs"][0]
@@ -97,7 +101,7 @@ def markdown(report: dict[str, Any]) -> str:
         ]
         decision = timings["decision"]
         lines.append(
-            f"| {_name(each)} | {each['threads']}{', pinned' * each['pinned']} | "
+            f"| {_name(each)} | {_way(each)} | "
             + " | ".join(cells)
             + f" | {decision['p50_ms']:.2f} [{decision['low_ms']:.2f}, "
             f"{decision['high_ms']:.2f}] | {decision['p95_ms']:.1f} / "
@@ -105,7 +109,7 @@ def markdown(report: dict[str, Any]) -> str:
             f"| {each['rss_mib']:.0f}, {each['peak_rss_mib']:.0f} MiB |"
         )
     warnings = {
-        f"- {_name(each)}, {each['threads']} thread(s): {warning}"
+        f"- {_name(each)}, threads: {_way(each)}: {warning}"
         for each in report["runs"]
         for warning in each["warnings"]
     }

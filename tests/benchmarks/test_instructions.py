@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from benchmarks import __main__ as command_line
 from benchmarks import instructions
 
 
@@ -43,6 +44,14 @@ def test_other_versions_and_parts_are_not_compared():
     old = counted("features", 8.0)
     assert not list(instructions.dearer(old, counted("features", 80, "2.5.5")))
     assert not list(instructions.dearer(old, counted("inference", 80)))
+
+
+def test_nothing_judged_is_no_success(valgrind, monkeypatch, capsys):
+    monkeypatch.setattr(
+        instructions, "counts", lambda model: counted("features", 1, "0.1")
+    )
+    assert command_line.main(["instructions", "--check"]) != 0
+    assert "no count by the versions that are here" in capsys.readouterr().err
 
 
 def test_stretches_are_counted_apart(valgrind):

@@ -1,9 +1,16 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
+from benchmarks import __main__ as command_line
 from benchmarks import listening
+from edge_ser import bundle
 from edge_ser.classifier import Classifier
 from training.corpora import Clip
+from training.report import RESULTS
+
+FOLD_1 = RESULTS / "standard" / "fold-1.tflite"
 
 
 @pytest.fixture(scope="module")
@@ -93,3 +100,13 @@ def test_strangers_are_announced(noises, corpora_folder):
     assert figures["announced_or_uncertain"] >= 0.9
     assert figures["median_delay_s"] <= 2.5
     assert figures["changes_per_utterance"] < 0.5
+
+
+def test_two_variants_are_refused(corpora_folder, tmp_path, capsys):
+    read = bundle.read(FOLD_1)
+    card = dataclasses.replace(read.card, quantization="int8")
+    bundle.write(tmp_path / "fold-1.tflite", card, read.model)
+    typed = ["listening", FOLD_1, tmp_path, "--data", corpora_folder]
+    assert command_line.main([str(word) for word in typed]) == 2
+    told = "bundles of int8, int8-pruned given; valid: one variant"
+    assert told in capsys.readouterr().err

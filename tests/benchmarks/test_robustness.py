@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from benchmarks.perturbations import (
     in_room,
 )
 from benchmarks.strangers import fold_bundles
+from edge_ser import bundle
 from training.errors import ProtocolError
 from training.report import RESULTS
 
@@ -130,6 +132,8 @@ def test_wrong_wishes_are_named(corpora_folder, tmp_path, capsys):
     arguments = ["robustness", str(FOLD_1), "--data", str(corpora_folder)]
     assert command_line.main([*arguments, "--only", "sunshine"]) != 0
     assert "no change is named sunshine" in capsys.readouterr().err
+    assert command_line.main([*arguments, "--only", "gain", "sunshine"]) != 0
+    assert "no change is named sunshine" in capsys.readouterr().err
     with pytest.raises(ProtocolError, match="twice"):
         fold_bundles([FOLD_1, FOLD_1], corpora_folder, "ravdess")
     stranger = tmp_path / "model.tflite"
@@ -138,3 +142,12 @@ def test_wrong_wishes_are_named(corpora_folder, tmp_path, capsys):
     beyond = tmp_path / "fold-9.tflite"
     with pytest.raises(ProtocolError, match="no fold 9"):
         fold_bundles([beyond], corpora_folder, "ravdess")
+
+
+def test_a_bundle_that_knows_the_strangers_is_refused(corpora_folder, tmp_path):
+    shipped = tmp_path / "fold-1.tflite"
+    shutil.copy(bundle.located("standard"), shipped)
+    with pytest.raises(ProtocolError, match="from 24 of the 24 speakers of ravdess"):
+        fold_bundles([shipped], corpora_folder, "ravdess")
+    with pytest.raises(ProtocolError, match="from 10 of the 10 speakers of emodb"):
+        fold_bundles([FOLD_1], corpora_folder, "emodb4")
