@@ -103,7 +103,7 @@ _PARTS: dict[str, tuple[str, Callable[[_Report], str], tuple[_Picture, ...]]] = 
     ),
 }
 
-_WITHOUT_TIMES = ("robustness", "corpora")
+_WITHOUT_TIMES = ("robustness", "corpora", "listening")
 """Parts that other work on the machine cannot change."""
 # What tells the rows of a list apart.
 _ABOUT = (
@@ -136,6 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the report; 1 if something is worse than in the older one."""
     old = None if arguments.compare is None else read(arguments.compare)
+    _score_anew(arguments.folder / "peers.json")
     page = build(arguments.folder)
     print(page)
     if arguments.publish:
@@ -154,6 +155,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not worse:
         print(f"nothing is worse than in {arguments.compare}")
     return 1 if worse else 0
+
+
+def _score_anew(file: pathlib.Path) -> None:
+    """Rows of the zoo that came after the measurement give their UA, too."""
+    if file.exists():
+        part = _sound(file, peers.scored, read(file))
+        file.write_text(json.dumps(part, indent=1) + "\n")
 
 
 def read(path: pathlib.Path) -> _Report:
@@ -207,13 +215,23 @@ def build(folder: pathlib.Path) -> pathlib.Path:
 def _told(folder: pathlib.Path, name: str, part: _Report) -> tuple[str, list[Any]]:
     """A part's words and its drawings."""
     title, markdown, drawings = _PARTS[name]
+    file = folder / f"{name}.json"
+    text = f"## {title}\n\n{_sound(file, markdown, part)}\n"
+    return text, [_sound(file, draw, part) for draw, _ in drawings]
+
+
+def _sound(file: pathlib.Path, use: Callable[[_Report], Any], part: _Report) -> Any:
+    """What is made of a part.
+
+    Raises:
+        ConfigError: it lacks what is needed.
+    """
     try:
-        text = f"## {title}\n\n{markdown(part)}\n"
-        return text, [draw(part) for draw, _ in drawings]
+        return use(part)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise ConfigError(
-            f"{folder / name}.json: damaged, or made by another version ({error!r}); "
-            f"measure it anew: python -m benchmarks all --out {folder} --again {name}"
+            f"{file}: damaged, or made by another version ({error!r}); measure it "
+            f"anew: python -m benchmarks all --out {file.parent} --again {file.stem}"
         ) from error
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import peers
+from benchmarks import peers, report
 from edge_ser import bundle
 from tiny_model import TINY_MODEL
 
@@ -88,6 +88,21 @@ def test_librosas_features_are_those_of_the_spec():
     theirs, ours = peers._librosa(samples, spec), static_features(samples, spec)
     assert theirs.shape == ours.shape
     np.testing.assert_allclose(theirs, ours, atol=0.05)
+
+
+def test_rows_of_the_zoo_give_their_accuracy_when_the_page_is_made(tmp_path):
+    published = json.loads((report._RESULTS / "report.json").read_text())["peers"]
+    for each in published["rows"]:
+        each["ua"] = None
+    file = tmp_path / "peers.json"
+    file.write_text(json.dumps(published))
+    assert command_line.main(["report", str(tmp_path)]) == 0
+    ua = {each["name"]: each["ua"] for each in json.loads(file.read_text())["rows"]}
+    row = report._RESULTS.parents[1] / "training/results/zoo/egemaps-svm-ravdess"
+    figures = json.loads((row / "figures.json").read_text())[0]
+    wanted = [figures["ua"], *figures["ua_95"]]
+    assert ua["egemaps-svm"] == pytest.approx(wanted, abs=1e-4)
+    assert f"| {100 * figures['ua']:.1f} [" in (tmp_path / "report.md").read_text()
 
 
 def test_an_unknown_peer_is_refused():
