@@ -285,12 +285,23 @@ def in_short(parts: _Report) -> str:
             f"{noise['events']} announcements in {noise['hours']:.1f} h of noise "
             "without speech"
         )
+    timed = {
+        name: part
+        for name, part in parts.items()
+        if "machine" in part and name not in _WITHOUT_TIMES
+    }
+    slowed = [
+        name
+        for name, part in timed.items()
+        if part["machine"]["slowed"] or part.get("machine_after", {}).get("slowed")
+    ]
+    if slowed:
+        lines.append(
+            "The firmware held the clock back (heat, or a weak power supply): times "
+            f"are longer than they need be in {', '.join(slowed)}"
+        )
     busiest = max(
-        (
-            part["machine"]
-            for name, part in parts.items()
-            if "machine" in part and name not in _WITHOUT_TIMES
-        ),
+        (part["machine"] for part in timed.values()),
         key=lambda machine: machine["load"] / machine["cores"],
         default=None,
     )

@@ -86,6 +86,15 @@ def test_the_variant_that_ships_is_in_short():
     assert "- int8-pruned: UA 60.0" in report.in_short({"quantization": part})
 
 
+def test_a_clock_held_back_is_in_short(folder):
+    part = json.loads((folder / "scaling.json").read_text())
+    assert "held the clock back" not in report.in_short({"scaling": part})
+    part["machine_after"] = {"slowed": True}
+    told = report.in_short({"scaling": part})
+    assert "held the clock back" in told
+    assert told.splitlines()[0].endswith("need be in scaling")
+
+
 def test_timings_are_worse_when_their_intervals_are_apart():
     def timing(low, p50, high):
         values = {"low_ms": low, "p50_ms": p50, "high_ms": high, "p99_ms": 9 * high}
