@@ -22,25 +22,31 @@ TABLE = report.RESULTS / "zoo.md"
 _INTRODUCTION = """\
 # The zoo
 
-Every row: the same folds, test speakers unknown to everything that learns, nothing
-chosen on them. UA (unweighted average recall) and WA (accuracy) in percent with 95 %
-intervals from a bootstrap over speakers; *float* is the Keras (or scikit-learn) model,
-*int8* the file run by the device runtime. MACs are of one window. `standard` and `nano`
-have learnt from four corpora, every other row from the tested one alone. A network is
-trained by its paper's recipe or by ours (augmentation and recipe of `small`), whichever
-did better on validation speakers: four actors of RAVDESS, in a trial of fold 1; *trial*
-is what each reached there. A trial is made twice as long, at most two times, while
-their UA still rises: while its mean over the last quarter of the epochs is more than 2
-points above that over the quarter before. All folds, EMO-DB's too, take the epochs of
-the trial. The four actors are tested in folds 2 and 3, which these two choices have
-thus heard; no speaker of EMO-DB had a part in them. `python -m training report
-training/results/zoo/ROW-ravdess --folds 1 4 5 6` gives a row's figures without those
-folds. `small` is our network on those equal terms. A baseline's search tries its
-settings on training speakers that it holds out, in every fold anew; its `row.json` says
-what each chose. *Edge TPU* is how many operators of the int8 file one would run; one
-that it does not take, and what depends on it, are left to the processor. Training time
-is processor time of one core, for all folds of one seed; a fold that was interrupted
-counts as the mean of the others. A cell is empty where the row has no such thing.
+Every row: the same folds, whose test speakers are strangers to all that was trained.
+`standard`, `nano` and `open` are the bundled models; `standard` and `nano` have learnt
+from four corpora, every other row from the tested one alone. `small` is our network on
+those equal terms.
+
+- **UA** (unweighted average recall) and **WA** (accuracy) are in percent, with 95 %
+  intervals from a bootstrap over speakers; *float* is the Keras (or scikit-learn)
+  model, *int8* the file run by the device runtime.
+- **MACs** are of one window. **Edge TPU** is how many operators of the int8 file one
+  would run; one that it does not take, and what depends on it, are left to the
+  processor.
+- **recipe**: a network is trained by its paper's recipe or by ours (augmentation and
+  recipe of `small`), whichever did better on four actors of RAVDESS in a trial of fold
+  1; **trial UA** is what each reached there. A trial is made twice as long, at most two
+  times, while the UA of the four still rises: while its mean over the last quarter of
+  the epochs is more than 2 points above that over the quarter before. All folds,
+  EMO-DB's too, take the epochs of the trial. The four are tested in folds 2 and 3, so
+  that these choices have heard them: `python -m training report
+  training/results/zoo/ROW-ravdess --folds 1 4 5 6` leaves these folds out. A baseline's
+  search tries its settings on training speakers that it holds out, in every fold anew;
+  its `row.json` says what each chose.
+- **training** is processor time of one core, for all folds of one seed; a fold that was
+  interrupted counts as the mean of the others. **curve** shows the trial.
+
+A cell is empty where the row has no such thing.
 
 `python -m training zoo --data DIR` makes what is missing and writes this page; without
 `--data` it computes the page anew from the saved predictions. Every scoring of test
