@@ -26,7 +26,7 @@ code, pre { font: .88em/1.45 ui-monospace, monospace; background: #f2f4f6;
 pre { padding: .8rem; overflow-x: auto; }
 figure { display: inline-block; vertical-align: top; max-width: 100%;
   margin: .7rem .7rem .7rem 0; background: #fff; border-radius: 6px; }
-figure img { display: block; max-width: 100%; max-height: 27rem; }
+figure img { display: block; max-width: 100%; max-height: 45rem; }
 figcaption { font-size: .9rem; color: #5a6168; padding: .2rem .4rem; }
 @media (prefers-color-scheme: dark) {
   body { color: #e6e8ea; background: #15181b; }
