@@ -9,6 +9,9 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
+from training import workers
+from training.errors import RunError
+
 ROOT = pathlib.Path(__file__).parents[2]
 COMMAND = """
 import time
@@ -56,3 +59,17 @@ def test_a_killed_command_takes_its_trainings_with_it(tmp_path, number):
     while alive(worker) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not alive(worker)
+
+
+def _work(folder, number):
+    (folder / str(number)).touch()
+    if number == 0:
+        raise RunError("fold 0 has no clip")
+
+
+def test_a_fold_that_fails_is_told_at_once(tmp_path):
+    with workers.pool(1) as pool:
+        pending = [pool.submit(_work, tmp_path, number) for number in range(9)]
+        with pytest.raises(RunError, match="fold 0 has no clip"):
+            list(workers.completed(pending))
+    assert len(list(tmp_path.iterdir())) < 5  # what waited in line is not begun

@@ -11,7 +11,7 @@ pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.
 
 from edge_ser.errors import EdgeSerError
 from made_up import made_up_clip
-from training import config, report, runs, workers, zoo, zoo_results, zoo_run
+from training import config, report, runs, zoo, zoo_results, zoo_run
 from training.__main__ import main
 from training.batches import Batches
 from training.dataset import FeatureSet, frame_spec, stored_statistics
@@ -142,20 +142,6 @@ def test_interrupted_trainings_do_not_count_as_short_ones(tmp_path):
     for folder, cpu_s in zip(folders[:2], (100.0, 140.0), strict=True):
         runs.write(folder / "cost.json", json.dumps({"cpu_s": cpu_s}))
     assert zoo_run.mean_cost_s(folders) == 120.0
-
-
-def _work(folder, number):
-    (folder / str(number)).touch()
-    if number == 0:
-        raise RunError("fold 0 has no clip")
-
-
-def test_a_fold_that_fails_is_told_at_once(tmp_path):
-    with workers.pool(1) as pool:
-        pending = [pool.submit(_work, tmp_path, number) for number in range(9)]
-        with pytest.raises(RunError, match="fold 0 has no clip"):
-            list(workers.completed(pending))
-    assert len(list(tmp_path.iterdir())) < 5  # what waited in line is not begun
 
 
 def test_published_rows_are_not_made_again(published, tmp_path, capsys):
