@@ -36,9 +36,10 @@ those equal terms.
 - **recipe**: a network is trained by its paper's recipe or by ours (augmentation and
   recipe of `small`), whichever did better on four actors of RAVDESS in a trial of fold
   1; **trial UA** is what each reached there. A trial is made twice as long, at most two
-  times, while the UA of the four still rises: while its mean over the last quarter of
-  the epochs is more than 2 points above that over the quarter before. All folds,
-  EMO-DB's too, take the epochs of the trial. The four are tested in folds 2 and 3, so
+  times, while the UA of the four still rises: while its median over the last quarter of
+  the epochs is more than 2 points above that over the quarter before. The folds take
+  the epochs of the trial, EMO-DB's four times as many: it has a quarter of the clips,
+  so that is the same number of steps. The four are tested in folds 2 and 3, so
   that these choices have heard them: `python -m training report
   training/results/zoo/ROW-ravdess --folds 1 4 5 6` leaves these folds out. A baseline's
   search tries its settings on training speakers that it holds out, in every fold anew;

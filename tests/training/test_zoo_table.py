@@ -183,6 +183,7 @@ def test_our_recipe_is_that_of_our_small_network():
         assert ours.corpora == paper.corpora == small.corpora  # the same data for all
         german = zoo_run.for_protocol(ours, "emodb4")
         assert german.corpora == ("emodb",)
+        assert german.recipe.epochs == 4 * ours.recipe.epochs  # of a quarter of clips
         assert set(german.labels) == {"angry", "happy", "neutral", "sad"}
     assert zoo_run.recipes("small") == {"ours": small}
 
