@@ -54,8 +54,54 @@ def prune(model: Any, sparsity: float, fine_tune: FineTune) -> Any:
     copy = tf_keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
     wrapped = tf_keras.models.clone_model(copy, clone_function=wrap)
-    fine_tune(wrapped, (sparsity_api.UpdatePruningStep(),))
+    # The toolkit wraps no attention, which has several inputs and kernels.
+    attention = [
+        weight
+        for layer in wrapped.layers
+        if isinstance(layer, layers.MultiHeadAttention)
+        for weight in layer.trainable_weights
+        if int(np.prod(weight.shape)) >= MIN_KERNEL_SIZE
+    ]
+    keep_zero = _KeepZero(attention, sparsity)
+    fine_tune(wrapped, (sparsity_api.UpdatePruningStep(), keep_zero.callback()))
+    keep_zero.assign()
     return sparsity_api.strip_pruning(wrapped)
+
+
+class _KeepZero:
+    """The smallest of each of some weights, which stay zero in training."""
+
+    def __init__(self, weights: list[Any], sparsity: float) -> None:
+        self._weights = weights
+        self._masks = [_largest(weight.numpy(), 1 - sparsity) for weight in weights]
+
+    def assign(self) -> None:
+        """Make them zero again."""
+        for weight, mask in zip(self._weights, self._masks, strict=True):
+            weight.assign(weight * mask)
+
+    def callback(self) -> Any:
+        """For Keras: they are zero whenever the network answers."""
+        import tf_keras
+
+        return tf_keras.callbacks.LambdaCallback(
+            on_train_begin=lambda logs: self.assign(),
+            on_train_batch_end=lambda batch, logs: self.assign(),
+        )
+
+
+def _largest(values: Any, share: float) -> Any:
+    """1 where the magnitude is among the largest `share` of them, else 0; float32.
+
+    >>> _largest(np.array([[-3.0, 1.0], [2.0, 0.5]]), 0.5)
+    array([[1., 0.],
+           [1., 0.]], dtype=float32)
+    """
+    magnitudes = np.abs(values)
+    zeros = round(values.size * (1 - share))
+    mask = np.ones(values.size, np.float32)
+    mask[np.argsort(magnitudes, axis=None, kind="stable")[:zeros]] = 0
+    return mask.reshape(values.shape)
 
 
 def _kernel_size(layer: Any) -> int:

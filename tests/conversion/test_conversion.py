@@ -261,6 +261,31 @@ def test_recurrent_and_one_dimensional_kernels_are_pruned_too():
     assert [round(float((w == 0).mean()), 2) for w in kernels] == [0.75] * 3
 
 
+def test_the_projections_of_an_attention_are_pruned_too():
+    inputs = layers.Input((8, 32))
+    x = layers.MultiHeadAttention(4, 24)(inputs, inputs)
+    model = tf_keras.Model(inputs, layers.Dense(2)(layers.Flatten()(x)))
+    before = [weight.copy() for weight in model.get_weights()]
+
+    def fine_tune(wrapped, callbacks):
+        wrapped.compile("adam", "mse")
+        random = np.random.default_rng(0)
+        windows = random.normal(size=(8, 8, 32))
+        wrapped.fit(
+            windows, np.ones((8, 2)), epochs=3, verbose=0, callbacks=list(callbacks)
+        )
+
+    pruned = prune(model, 0.75, fine_tune)
+    kernels = [w for w in pruned.get_weights() if w.size >= MIN_KERNEL_SIZE]
+    assert len(kernels) == 4  # query, key, value, output
+    assert [round(float((w == 0).mean()), 2) for w in kernels] == [0.75] * 4
+    # What is left has been trained, and the original stays.
+    pairs = zip(before, pruned.get_weights(), model.get_weights(), strict=True)
+    for old, now, kept in pairs:
+        assert (now != old)[now != 0].all()
+        np.testing.assert_array_equal(old, kept)
+
+
 def test_pruning_refuses_to_remove_everything():
     with pytest.raises(ConversionError, match="sparsity is 1"):
         prune(None, 1, lambda model, callbacks: None)
