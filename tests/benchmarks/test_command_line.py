@@ -92,6 +92,8 @@ def test_an_interruption_leaves_nothing_half_done(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What a shell starts in the background ignores it, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert run.stdout is not None
     while "startup" not in run.stdout.readline():
