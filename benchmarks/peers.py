@@ -101,9 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
     if unknown:
         raise SystemExit(f"no peer {unknown[0]!r}; valid: {', '.join(known)}")
     chosen = arguments.only or known
-    _scores(
-        arguments.protocol
-    )  # an unknown protocol is told before the hour, not after
+    # An unknown protocol is told before anything is measured, not after.
+    _scores(arguments.protocol)
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
         plans = [*_ours(arguments), *_peers(chosen, pathlib.Path(folder))]
         # Rounds alternate, so that a busy minute of the machine hits every contender.

@@ -77,12 +77,12 @@ def _verify(args: argparse.Namespace) -> int:
         _assert_made_of(args.run, made)
     job, windows, told = _job(args)
     proofs, problems = [], []
-    for name, path, saved, _ in made:
+    for each in made:
         try:
-            work = (verify.prove, path, saved, windows, job.sparsity)
-            proofs.append(alone(name, *work, limit_s=_PROOF_LIMIT_S))
+            work = (verify.prove, each.path, each.saved, windows, job.sparsity)
+            proofs.append(alone(each.variant, *work, limit_s=_PROOF_LIMIT_S))
         except EdgeSerError as error:
-            problems.append(f"{name}: {error}")
+            problems.append(f"{each.variant}: {error}")
     code = _report(proofs, problems, windows, told, args.bundles)
     if args.score:
         _score(args, {each.variant: each.path for each in made})

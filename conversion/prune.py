@@ -73,7 +73,7 @@ class _KeepZero:
 
     def __init__(self, weights: list[Any], sparsity: float) -> None:
         self._weights = weights
-        self._masks = [_largest(weight.numpy(), 1 - sparsity) for weight in weights]
+        self._masks = [_mask(weight.numpy(), sparsity) for weight in weights]
 
     def assign(self) -> None:
         """Make them zero again."""
@@ -90,17 +90,16 @@ class _KeepZero:
         )
 
 
-def _largest(values: Any, share: float) -> Any:
-    """1 where the magnitude is among the largest `share` of them, else 0; float32.
+def _mask(values: Any, sparsity: float) -> Any:
+    """0 for the share of values whose magnitudes are the smallest, else 1; float32.
 
-    >>> _largest(np.array([[-3.0, 1.0], [2.0, 0.5]]), 0.5)
+    >>> _mask(np.array([[-3.0, 1.0], [2.0, 0.5]]), 0.5)
     array([[1., 0.],
            [1., 0.]], dtype=float32)
     """
-    magnitudes = np.abs(values)
-    zeros = round(values.size * (1 - share))
     mask = np.ones(values.size, np.float32)
-    mask[np.argsort(magnitudes, axis=None, kind="stable")[:zeros]] = 0
+    order = np.argsort(np.abs(values), axis=None, kind="stable")
+    mask[order[: round(values.size * sparsity)]] = 0
     return mask.reshape(values.shape)
 
 

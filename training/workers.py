@@ -36,9 +36,8 @@ def completed(
             done.result()
             yield done
     except BaseException:
-        for (
-            task
-        ) in pending:  # a shutdown of the pool would end its thread in a TypeError
+        # Shutting the pool down instead would end its thread in a TypeError.
+        for task in pending:
             task.cancel()
         raise
 

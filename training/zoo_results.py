@@ -39,7 +39,7 @@ those equal terms.
   times, while the UA of the four still rises: while its median over the last quarter of
   the epochs is more than 2 points above that over the quarter before. The folds take
   the epochs of the trial, EMO-DB's four times as many: it has a quarter of the clips,
-  so that is the same number of steps. The four are tested in folds 2 and 3, so
+  so those are about as many steps. The four are tested in folds 2 and 3, so
   that these choices have heard them: `python -m training report
   training/results/zoo/ROW-ravdess --folds 1 4 5 6` leaves these folds out. A baseline's
   search tries its settings on training speakers that it holds out, in every fold anew;
@@ -146,7 +146,7 @@ def _with_figures(row: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
         "folder": folder.name,
         "float": figures[0],
         "int8": variants.get("int8"),
-        "last": figures[-1],
+        "last": figures[-1],  # of a bundled model: the variant that ships
     }
 
 

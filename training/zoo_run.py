@@ -36,8 +36,6 @@ TRIAL_SPEAKERS = ("ravdess/04", "ravdess/09", "ravdess/10", "ravdess/23")
 SEED = 0
 """Of trials; folds are trained with this one, or with several."""
 MOST_DOUBLINGS = 2
-_LONGER = {"emodb4": 4}
-"""By protocol: how many times fewer clips it has than the trials' RAVDESS (1,439)."""
 RISE = 0.02
 """A median validation UA that rose by more than this from the third to the last quarter
 of a training says that it was too short."""
@@ -109,21 +107,25 @@ def _hop_s(config: Config) -> float:
 
 
 def for_protocol(config: Config, name: str) -> Config:
-    """The same training for another protocol: its corpus, classes, number of steps.
-
-    The trial chose the epochs for its own corpus; another of fewer clips would else be
-    trained by fewer steps, and so for too short.
-    """
+    """The same training for another protocol: its corpus, and its classes."""
     if name == config.protocol:
         return config
     protocol = protocols.load(name)
     return dataclasses.replace(
-        _with_epochs(config, config.recipe.epochs * _LONGER[name]),
+        config,
         name=f"{config.name}-{name}",
         protocol=name,
         labels=protocol.classes,
         corpora=(protocol.corpus,),
     )
+
+
+def as_many_steps(config: Config, clips: int, of_trial: int) -> Config:
+    """With more epochs, if there are fewer clips than the trial chose the epochs for.
+
+    Else there would be fewer steps, and the training would be too short.
+    """
+    return _with_epochs(config, config.recipe.epochs * max(1, round(of_trial / clips)))
 
 
 def still_rising(validation_ua: Sequence[float]) -> bool:
@@ -240,7 +242,8 @@ def _network(
     runs_folder = folder / protocol_name
     # What is wrong with the protocol or the corpus shows before hours of trials.
     asked = for_protocol(recipes(name)["ours"], protocol_name)
-    protocol = protocols.load(protocol_name, stages.usable_clips(asked, data))
+    clips = stages.usable_clips(asked, data)
+    protocol = protocols.load(protocol_name, clips)
     row = {"name": name, "kind": "network"}
     row |= _kept(runs_folder / "network.json", lambda: describe(asked))
     trials = {}
@@ -253,7 +256,9 @@ def _network(
     chosen = configs.parse(trials[kind]["config"])
     for told in trials.values():
         del told["config"]
+    of_trial = len(stages.usable_clips(chosen, data))
     config = for_protocol(chosen, protocol_name)
+    config = as_many_steps(config, len(clips), of_trial)
     row |= {
         "recipe": kind,
         "epochs": config.recipe.epochs,

@@ -183,9 +183,16 @@ def test_our_recipe_is_that_of_our_small_network():
         assert ours.corpora == paper.corpora == small.corpora  # the same data for all
         german = zoo_run.for_protocol(ours, "emodb4")
         assert german.corpora == ("emodb",)
-        assert german.recipe.epochs == 4 * ours.recipe.epochs  # of a quarter of clips
         assert set(german.labels) == {"angry", "happy", "neutral", "sad"}
     assert zoo_run.recipes("small") == {"ours": small}
+
+
+@pytest.mark.parametrize(("clips", "times"), [(1440, 1), (588, 2), (339, 4), (4481, 1)])
+def test_a_corpus_of_fewer_clips_gets_as_many_steps(clips, times):
+    small = zoo_run.recipes("small")["ours"]
+    longer = zoo_run.as_many_steps(small, clips, 1440)
+    assert longer.recipe.epochs == times * small.recipe.epochs
+    assert longer.name == small.name
 
 
 def test_our_masks_are_as_long_and_as_wide_at_any_frame_rate():
