@@ -37,8 +37,9 @@ those equal terms.
   recipe of `small`), whichever did better on four actors of RAVDESS in a trial of fold
   1; **trial UA** is what each reached there. A trial is made twice as long, at most two
   times, while the UA of the four still rises: while its median over the last quarter of
-  the epochs is more than 2 points above that over the quarter before. The folds take
-  the epochs of the trial, EMO-DB's four times as many: it has a quarter of the clips,
+  the epochs is more than 2 points above that over the quarter before. Where twice as
+  long did not end higher, the shorter one counts. The folds take the epochs of the
+  trial, EMO-DB's four times as many: it has a quarter of the clips,
   so those are about as many steps. The four are tested in folds 2 and 3, so
   that these choices have heard them: `python -m training report
   training/results/zoo/ROW-ravdess --folds 1 4 5 6` leaves these folds out. A baseline's

@@ -38,7 +38,7 @@ SEED = 0
 MOST_DOUBLINGS = 2
 RISE = 0.02
 """A median validation UA that rose by more than this from the third to the last quarter
-of a training says that it was too short."""
+of a training says that it may be too short."""
 NETWORKS = (
     "light-sernet",
     "tim-net",
@@ -129,7 +129,7 @@ def as_many_steps(config: Config, clips: int, of_trial: int) -> Config:
 
 
 def still_rising(validation_ua: Sequence[float]) -> bool:
-    """Whether a validation curve says that training ended too early, see `RISE`.
+    """Whether a validation curve says that training may end too early, see `RISE`.
 
     >>> still_rising([0.2, 0.3, 0.4, 0.5, 0.5, 0.6, 0.7, 0.8])
     True
@@ -145,6 +145,24 @@ def still_rising(validation_ua: Sequence[float]) -> bool:
     last = validation_ua[-quarter:]
     before = validation_ua[-2 * quarter : -quarter]
     return not before or float(np.median(last) - np.median(before)) > RISE
+
+
+def long_enough(curves: Sequence[Sequence[float]]) -> int | None:
+    """Which of several trainings was long enough; None if none was, as far as is known.
+
+    Args:
+        curves: validation UA by look; each training is twice as long as the one before.
+
+    The last, if its curve no longer rises; the one before, if twice as long did not end
+    higher, whatever the curve of the shorter one said.
+
+    >>> rises = [0.2, 0.3, 0.4, 0.5]
+    >>> long_enough([rises]), long_enough([rises, [0.2, 0.4, 0.45, 0.5]])
+    (None, 0)
+    """
+    if len(curves) > 1 and curves[-1][-1] <= curves[-2][-1]:
+        return len(curves) - 2
+    return None if still_rising(curves[-1]) else len(curves) - 1
 
 
 def describe(config: Config) -> dict[str, Any]:
@@ -309,9 +327,10 @@ def trial(
 ) -> dict[str, Any]:
     """What a recipe reaches on validation speakers, with as many epochs as it needs.
 
-    As long as validation still rises at the end, epochs are doubled (at most
-    `MOST_DOUBLINGS` times); the longest training is the one that counts.
+    Epochs are doubled, at most `MOST_DOUBLINGS` times, until they are `long_enough`.
     """
+    tried: list[dict[str, Any]] = []
+    curves: list[list[float]] = []
     for doubling in range(MOST_DOUBLINGS + 1):
         longer = _with_epochs(config, config.recipe.epochs * 2**doubling)
         run_folder = folder / f"{config.name}-{longer.recipe.epochs}"
@@ -328,21 +347,30 @@ def trial(
             for row in history(run_folder)
             if row.get("validation_ua")
         ]
-        rising = still_rising(looks)
+        curves.append(looks)
+        tried.append(
+            {
+                "validation_ua": round(looks[-1], 4),
+                "epochs": longer.recipe.epochs,
+                "run": run_folder.name,
+                "config": longer.to_dict(),
+            }
+        )
+        chosen = long_enough(curves)
+        rising = " and still rises" if still_rising(looks) else ""
         print(
-            f"{config.name}, {longer.recipe.epochs} epochs: validation UA "
-            f"{looks[-1]:.3f}{', still rising' if rising else ''}",
+            f"{config.name}: validation UA {looks[-1]:.3f} after "
+            f"{longer.recipe.epochs} epochs{rising}",
             flush=True,
         )
-        if not rising:
+        if chosen is not None:
             break
-    return {
-        "validation_ua": round(looks[-1], 4),
-        "epochs": longer.recipe.epochs,
-        "still_rising": rising,
-        "run": run_folder.name,
-        "config": longer.to_dict(),
-    }
+    counts = tried[-1 if chosen is None else chosen]
+    counts["still_rising"] = chosen is None
+    if tried[-1] is not counts:
+        told = ("validation_ua", "epochs", "run")
+        counts["in_vain"] = {key: tried[-1][key] for key in told}
+    return counts
 
 
 def mean_cost_s(folders: Sequence[pathlib.Path]) -> float | None:
@@ -362,9 +390,12 @@ def _picture(
     folder: pathlib.Path, trials: dict[str, dict[str, Any]], path: pathlib.Path
 ) -> pathlib.Path:
     """Validation UA and training loss by epoch, of the trials that count."""
-    curves = {
-        _RECIPES[kind]: history(folder / told["run"]) for kind, told in trials.items()
-    }
+    curves = {}
+    for kind, told in trials.items():
+        curves[_RECIPES[kind]] = history(folder / told["run"])
+        if "in_vain" in told:
+            name = f"{_RECIPES[kind]}, twice as long"
+            curves[name] = history(folder / told["in_vain"]["run"])
     plots.trial_curves(curves, path)
     return path
 

@@ -187,6 +187,24 @@ def test_our_recipe_is_that_of_our_small_network():
     assert zoo_run.recipes("small") == {"ours": small}
 
 
+RISES, RISEN = [0.2, 0.3, 0.4, 0.5], [0.2, 0.4, 0.5, 0.51]
+
+
+@pytest.mark.parametrize(
+    ("curves", "chosen"),
+    [
+        ([RISEN], 0),
+        ([RISES], None),
+        ([RISES, RISEN], 1),
+        ([RISES, [0.2, 0.5, 0.4, 0.5]], 0),  # as good as twice as long
+        ([RISES, [0.2, 0.4, 0.5, 0.6]], None),
+        ([RISES, [0.2, 0.4, 0.5, 0.6], [0.2, 0.4, 0.5, 0.55]], 1),
+    ],
+)
+def test_twice_as_long_counts_only_where_it_ends_higher(curves, chosen):
+    assert zoo_run.long_enough(curves) == chosen
+
+
 @pytest.mark.parametrize(("clips", "times"), [(1440, 1), (588, 2), (339, 4), (4481, 1)])
 def test_a_corpus_of_fewer_clips_gets_as_many_steps(clips, times):
     small = zoo_run.recipes("small")["ours"]
