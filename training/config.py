@@ -26,7 +26,7 @@ SCHEDULES = ("cosine", "linear", "exponential", "steps", "constant")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How the network is fitted: the ``[training]`` table."""
+    """How the network is fitted: the ``[recipe]`` table."""
 
     epochs: int = 100
     batch_size: int = 64
@@ -56,6 +56,8 @@ class Recipe:
     and the best epoch's weights are kept; 0: all epochs, and the last is kept."""
     optimizer: str = "adamw"
     """``adamw`` (with a weight decay of 0: Adam) or ``rmsprop``."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Of AdamW's averages of gradients and of their squares."""
     average_momentum: float = 0.998
     """Of the moving average of weights that is kept in the end; 0 keeps the last."""
     compute: str = "float32"
@@ -94,6 +96,8 @@ class Recipe:
             raise ConfigError(
                 f"schedule is {self.schedule!r}; valid: {', '.join(SCHEDULES)}"
             )
+        for beta in self.adam_betas:
+            _require("adam_betas", beta, 0, 0.99999)
         if self.optimizer not in ("adamw", "rmsprop"):
             raise ConfigError(f"optimizer is {self.optimizer!r}; valid: adamw, rmsprop")
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,11 @@ def fit(
         identity=_identity(features, validation, config, seed),
     )
     batches = Batches(features, config, seed, further=further)
-    kind = {"adamw": tf_keras.optimizers.AdamW, "rmsprop": tf_keras.optimizers.RMSprop}
+    beta_1, beta_2 = recipe.adam_betas
+    kind = {
+        "adamw": partial(tf_keras.optimizers.AdamW, beta_1=beta_1, beta_2=beta_2),
+        "rmsprop": tf_keras.optimizers.RMSprop,
+    }
     optimizer = kind[recipe.optimizer](
         Schedule(
             recipe.schedule,

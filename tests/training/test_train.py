@@ -1,4 +1,5 @@
 import csv
+import itertools
 
 import numpy as np
 import pytest
@@ -214,12 +215,29 @@ def test_every_corpus_of_the_default_is_found(corpora_folder, repository):
 def test_the_recipe_names_the_optimizer(trained):
     run, features = trained
     few = features.subset(range(0, len(features.clips), 12))
-    moved = {}
-    for optimizer in ("adamw", "rmsprop"):
-        recipe = {"epochs": 1, "average_momentum": 0.0, "optimizer": optimizer}
+    moved = []
+    for named in (
+        {"optimizer": "adamw"},
+        {"optimizer": "adamw", "adam_betas": [0.5, 0.6]},
+        {"optimizer": "rmsprop"},
+    ):
+        recipe = {"epochs": 1, "batch_size": 16, "average_momentum": 0.0, **named}
         quick = config.parse({**run.config.to_dict(), "recipe": recipe})
         model, _, _ = train(few, quick, 3)
-        moved[optimizer] = model.get_weights()[0]
-    assert np.abs(moved["adamw"] - moved["rmsprop"]).max() > 1e-4
-    with pytest.raises(ConfigError, match="valid: adamw, rmsprop"):
-        config.parse({**run.config.to_dict(), "recipe": {"optimizer": "sgd"}})
+        moved.append(model.get_weights()[0])
+    for one, other in itertools.combinations(moved, 2):
+        assert np.abs(one - other).max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("recipe", "told"),
+    [
+        ({"optimizer": "sgd"}, "valid: adamw, rmsprop"),
+        ({"adam_betas": [0.9, 1.0]}, "adam_betas is 1.0"),
+        ({"adam_betas": [0.9]}, "adam_betas is .*valid: a list of"),
+    ],
+)
+def test_an_optimizer_that_cannot_be_is_refused(trained, recipe, told):
+    run, _ = trained
+    with pytest.raises(ConfigError, match=told):
+        config.parse({**run.config.to_dict(), "recipe": recipe})
