@@ -18,6 +18,7 @@ from training import ledger, report
 from training.errors import RunError
 
 RESULTS = report.RESULTS / "zoo"
+CURVE = "learning-curve.png"
 TABLE = report.RESULTS / "zoo.md"
 _INTRODUCTION = """\
 # The zoo
@@ -98,22 +99,27 @@ def publish(
     for file, values in (("config", config), ("figures", figures), ("row", row)):
         (partial / f"{file}.json").write_text(json.dumps(values, indent=1) + "\n")
     if curve is not None:
-        shutil.copyfile(curve, partial / "learning-curve.png")
+        shutil.copyfile(curve, partial / CURVE)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
 
 
-def published_seeds(file: pathlib.Path) -> set[int]:
-    """Of a row's folds, as its ``row.json`` says.
+def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A published row's ``row.json`` and ``config.json``.
 
     Raises:
-        RunError: it is damaged.
+        RunError: they are missing or damaged.
     """
     try:
-        return set(json.loads(file.read_text())["seeds"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{file.parent}: not a published row: {error}") from error
+        row, config = (
+            json.loads((folder / f"{name}.json").read_text())
+            for name in ("row", "config")
+        )
+        set(row["seeds"])
+        return row, config
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder}: not a published row: {error}") from error
 
 
 def load(results: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
@@ -127,8 +133,7 @@ def load(results: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
     found = []
     for folder in sorted(path.parent for path in results.glob("*/row.json")):
         try:
-            row = json.loads((folder / "row.json").read_text())
-            found.append(_with_figures(row, folder))
+            found.append(_with_figures(read(folder)[0], folder))
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise RunError(f"{folder}: not a published row: {error}") from error
     for bundled in (results.parent / name for name in bundle.SHIPPED):
@@ -214,7 +219,7 @@ def _line(row: dict[str, Any]) -> str:
     if row.get("still_rising"):
         epochs += " (validation still rose)"
     has_curve = row.get("curve", False)
-    curve = f"[curve](zoo/{row['folder']}/learning-curve.png)" if has_curve else ""
+    curve = f"[curve](zoo/{row['folder']}/{CURVE})" if has_curve else ""
     cells = [
         row["name"],
         number(row.get("parameters")),

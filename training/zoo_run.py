@@ -30,6 +30,7 @@ from training.errors import RunError
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 PROTOCOLS = ("ravdess", "emodb4")
+TRIAL_PROTOCOL = "ravdess"
 TRIAL_FOLD = 1
 TRIAL_SPEAKERS = ("ravdess/04", "ravdess/09", "ravdess/10", "ravdess/23")
 """Judge the trials; fold 1's test speakers have no part in them either."""
@@ -214,8 +215,8 @@ def run(
     Args:
         names: out of `ROWS`.
         out: run folders and caches; not for publication.
-        seeds: of the folds' trainings; a row with fewer is made again, out of the
-            trainings that are there and those that lack.
+        seeds: of the folds' trainings; a row that lacks some gets them beside those
+            that it has.
         jobs: folds trained at the same time, one thread each.
         scale_epochs: below 1 for a try of the machinery.
 
@@ -232,9 +233,10 @@ def run(
         raise RunError("--scale-epochs is for a try: give it other --results")
     for name in names:
         for protocol_name in protocol_names:
-            file = results / f"{name}-{protocol_name}" / "row.json"
+            folder = results / f"{name}-{protocol_name}"
             wanted = set() if name in BASELINES else set(seeds)  # those draw no lots
-            if file.exists() and wanted <= zoo_results.published_seeds(file):
+            is_made = (folder / "row.json").exists()
+            if is_made and wanted <= set(zoo_results.read(folder)[0]["seeds"]):
                 print(f"{name} {protocol_name}: published already", flush=True)
             elif name in BASELINES:
                 evaluate_baseline(
@@ -256,37 +258,31 @@ def _network(
     results: pathlib.Path,
     scale_epochs: float,
 ) -> None:
-    folder = out / name
-    runs_folder = folder / protocol_name
+    runs_folder = out / name / protocol_name
+    published = results / f"{name}-{protocol_name}"
     # What is wrong with the protocol or the corpus shows before hours of trials.
     asked = for_protocol(recipes(name)["ours"], protocol_name)
     clips = stages.usable_clips(asked, data)
     protocol = protocols.load(protocol_name, clips)
-    row = {"name": name, "kind": "network"}
-    row |= _kept(runs_folder / "network.json", lambda: describe(asked))
-    trials = {}
-    for kind, config in recipes(name).items():
-        config = _with_epochs(
-            config, max(2, round(config.recipe.epochs * scale_epochs))
-        )
-        trials[kind] = trial(config, data, out, folder / "trials")
-    kind = max(trials, key=lambda kind: trials[kind]["validation_ua"])
-    chosen = configs.parse(trials[kind]["config"])
-    for told in trials.values():
-        del told["config"]
-    of_trial = len(stages.usable_clips(chosen, data))
-    config = for_protocol(chosen, protocol_name)
-    config = as_many_steps(config, len(clips), of_trial)
-    row |= {
-        "recipe": kind,
-        "epochs": config.recipe.epochs,
-        "still_rising": trials[kind]["still_rising"],
-        "trials": trials,
-        "curve": True,
-    }
+    rows: list[dict[str, Any]] = []
+    before = published_row(name, protocol_name, results)
+    if before is not None:
+        row, config = before
+        curve = published / zoo_results.CURVE
+        rows += report.read_predictions(published / "predictions.csv")[1]
+    else:
+        row = {"name": name, "kind": "network"}
+        row |= _kept(runs_folder / "network.json", lambda: describe(asked))
+        choice, config, curve = _choice(name, data, out, results, scale_epochs)
+        of_trial = len(stages.usable_clips(config, data))
+        config = for_protocol(config, protocol_name)
+        config = as_many_steps(config, len(clips), of_trial)
+        row |= choice | {"epochs": config.recipe.epochs, "curve": True}
     stages.load_features(config, data, out / "cache")  # once, before the processes
     variants = _VARIANTS if row["converts"] == "full int8" else ()
-    tasks = [(seed, fold) for seed in seeds for fold in protocol.test_speakers]
+    scored = row.get("seeds", [])
+    further = [seed for seed in seeds if seed not in scored]
+    tasks = [(seed, fold) for seed in further for fold in protocol.test_speakers]
     with workers.pool(jobs) as pool:
         pending = [
             pool.submit(
@@ -298,7 +294,6 @@ def _network(
             seed, fold = done.result()
             print(f"{name} {protocol_name} seed {seed} fold {fold}: done", flush=True)
     folders = [evaluate.fold_folder(runs_folder, *task) for task in tasks]
-    rows: list[dict[str, Any]] = []
     for of_fold in folders:
         rows += report.read_predictions(of_fold / "predictions.csv")[1]
     each_s = mean_cost_s(folders)
@@ -307,7 +302,6 @@ def _network(
     if variants:
         file = folders[0] / "bundles" / "int8.tflite"
         row["int8_bytes"] = len(bundle.read(file).model)
-    curve = folder / "trials" / "learning-curve.png"
     zoo_results.publish(
         name,
         protocol_name,
@@ -316,10 +310,67 @@ def _network(
         config.labels,
         rows,
         row,
-        seeds=seeds,
+        seeds=sorted([*scored, *further]),
         results=results,
-        curve=_picture(folder / "trials", trials, curve),
+        curve=curve,
     )
+
+
+def published_row(
+    name: str, protocol_name: str, results: pathlib.Path
+) -> tuple[dict[str, Any], Config] | None:
+    """A published row and its configuration; None if there is none.
+
+    Raises:
+        RunError: it is damaged, or was trained otherwise than the row would be now.
+    """
+    folder = results / f"{name}-{protocol_name}"
+    if not (folder / "row.json").exists():
+        return None
+    row, values = zoo_results.read(folder)
+    config = configs.parse(values)
+    now = for_protocol(recipes(name)[row["recipe"]], protocol_name)
+    if config != _with_epochs(now, row["epochs"]):
+        raise RunError(
+            f"{folder}: trained with another configuration than today's; remove it "
+            "to make the row anew"
+        )
+    return row, config
+
+
+def _choice(
+    name: str,
+    data: pathlib.Path,
+    out: pathlib.Path,
+    results: pathlib.Path,
+    scale_epochs: float,
+) -> tuple[dict[str, Any], Config, pathlib.Path]:
+    """Which recipe the row takes: what `row.json` says of it, the config, the curve.
+
+    The trials are those of the row on RAVDESS, if that is published.
+    """
+    before = published_row(name, TRIAL_PROTOCOL, results)
+    if before is not None:
+        row, config = before
+        told = {key: row[key] for key in ("recipe", "still_rising", "trials")}
+        return told, config, results / f"{name}-{TRIAL_PROTOCOL}" / zoo_results.CURVE
+    folder = out / name / "trials"
+    trials = {}
+    for kind, config in recipes(name).items():
+        config = _with_epochs(
+            config, max(2, round(config.recipe.epochs * scale_epochs))
+        )
+        trials[kind] = trial(config, data, out, folder)
+    kind = max(trials, key=lambda kind: trials[kind]["validation_ua"])
+    chosen = configs.parse(trials[kind]["config"])
+    for told in trials.values():
+        del told["config"]
+    choice = {
+        "recipe": kind,
+        "still_rising": trials[kind]["still_rising"],
+        "trials": trials,
+    }
+    return choice, chosen, _picture(folder, trials, folder / zoo_results.CURVE)
 
 
 def trial(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -87,7 +88,7 @@ def test_a_damaged_row_is_named(published):
     (published / "weak-emodb4" / "row.json").write_text("{")
     with pytest.raises(RunError, match="weak-emodb4: not a published row"):
         zoo_results.load(published)
-    (published / "weak-emodb4" / "row.json").write_text("{}")
+    (published / "weak-emodb4" / "row.json").write_text('{"seeds": [0]}')
     (published / "weak-emodb4" / "predictions.csv").write_text("")
     with pytest.raises(RunError, match=r"weak-emodb4.*not a prediction file"):
         zoo_results.load(published)
@@ -159,6 +160,25 @@ def test_published_rows_are_not_made_again(published, tmp_path, capsys):
     assert (published / "ledger.csv").read_text() == before
     with pytest.raises(RunError, match="no row 'resnet'"):
         zoo_run.run(["resnet"], tmp_path, tmp_path)
+
+
+def networks():
+    """Names and protocols of the networks that are published."""
+    for row in zoo_results.load():
+        if row["name"] in (zoo_run.OWN, *zoo_run.NETWORKS):
+            yield row["name"], row["protocol"]
+
+
+@pytest.mark.parametrize(("name", "protocol"), networks())
+def test_published_networks_would_be_trained_alike_today(name, protocol, tmp_path):
+    row, trained = zoo_run.published_row(name, protocol, zoo_results.RESULTS)
+    assert trained.recipe.epochs == row["epochs"]
+    shutil.copytree(zoo_results.RESULTS / f"{name}-{protocol}", tmp_path / "a")
+    other = {**row, "epochs": row["epochs"] + 1}
+    (tmp_path / "a" / "row.json").write_text(json.dumps(other))
+    (tmp_path / "a").rename(tmp_path / f"{name}-{protocol}")
+    with pytest.raises(RunError, match="another configuration than today's"):
+        zoo_run.published_row(name, protocol, tmp_path)
 
 
 def test_our_recipe_is_that_of_our_small_network():
