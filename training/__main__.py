@@ -128,8 +128,10 @@ def _evaluate(args: argparse.Namespace) -> int:
             raise ConfigError(f"--honest is for --protocol {leak.RANDOM_FOLDS}")
         config = dataclasses.replace(config, protocol=args.honest)
     if args.protocol == leak.RANDOM_FOLDS:
-        if len(args.seeds) > 1 or args.folds:
-            raise ConfigError(f"{leak.RANDOM_FOLDS} takes one seed, and all folds")
+        if len(args.seeds) > 1 or args.folds or args.add:
+            raise ConfigError(
+                f"{leak.RANDOM_FOLDS} takes one seed, and all folds, anew"
+            )
         told = leak.compare(
             config,
             args.data,
@@ -150,6 +152,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         folds=args.folds,
         jobs=args.jobs,
         results=args.results,
+        add=args.add,
         skip_bad=args.skip_bad,
     )
     if not args.folds:
@@ -445,6 +448,11 @@ def _parser() -> argparse.ArgumentParser:
         help="with random-10fold-best-epoch: the folds to compare with",
     )
     sub.add_argument("--seeds", type=_seed, nargs="+", default=[0, 1, 2])
+    sub.add_argument(
+        "--add",
+        action="store_true",
+        help="keep the published seeds, and add these (default: all is made anew)",
+    )
     sub.add_argument("--folds", type=int, nargs="+", help="a part, for a trial")
     sub.add_argument("--jobs", type=_count, default=1, help="folds at the same time")
     sub.add_argument("--results", type=pathlib.Path, default=report.RESULTS)

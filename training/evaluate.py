@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from conversion.variants import SHIPPED
+from edge_ser import bundle
 from edge_ser.classifier import Classifier
 from edge_ser.features import FeatureSpec
 from training import confidence, ledger, progress, report, runs, stages, workers
@@ -59,6 +61,7 @@ def evaluate(
     jobs: int = 1,
     results: pathlib.Path = report.RESULTS,
     skip_bad: bool = False,
+    add: bool = False,
 ) -> None:
     """Train, convert and score every fold and seed; publish if all folds are done.
 
@@ -71,25 +74,32 @@ def evaluate(
         folds: a part of the protocol's folds, or None for all.
         jobs: folds trained at the same time, one thread each.
         results: the published evidence goes to ``results/NAME``.
+        add: the seeds come beside those of the published evidence, which need not be
+            trained again; its folds' temperatures, which are every seed's, are taken.
 
     Raises:
         ProtocolError: unknown or repeated folds or seeds, a folder of another config,
-            evidence of another config under this name, labels that lack a class.
+            evidence of another config under this name, labels that lack a class,
+            nothing to add to.
     """
     clips = stages.usable_clips(config, data)
     protocol = protocols.load(config.protocol, clips)
     wanted = tuple(folds) if folds else tuple(protocol.test_speakers)
     _check_request(config, protocol, out, seeds, wanted, results)
+    known = _published_temperatures(config, seeds, wanted, results) if add else {}
     tasks = [(seed, fold) for seed in seeds for fold in wanted]
-    pairs = [pair for pair in _pairs(config, protocol) if {*pair} & {*wanted}]
+    pairs = [
+        pair for pair in _pairs(config, protocol) if {*pair} & {*wanted} - {*known}
+    ]
     # Once, before the processes.
     stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
     given = (config, data, out, skip_bad)
     _each_alone("train seed {} fold {}", train_fold, given, tasks, jobs)
     _each_alone("judge folds {} and {}", judge, given, pairs, jobs)
-    _each_alone("score seed {} fold {}", _calibrate_and_score, given, tasks, jobs)
+    score = functools.partial(_calibrate_and_score, known)
+    _each_alone("score seed {} fold {}", score, given, tasks, jobs)
     if set(wanted) == set(protocol.test_speakers):
-        publish(config, out, seeds, wanted, results)
+        publish(config, out, seeds, wanted, results, add=add)
 
 
 def _each_alone(
@@ -309,6 +319,7 @@ def temperature(
 
 
 def _calibrate_and_score(
+    known: Mapping[int, float],
     config: Config,
     features: FeatureSet,
     data: pathlib.Path,
@@ -318,8 +329,30 @@ def _calibrate_and_score(
 ) -> None:
     pairs = _pairs(config, protocols.load(config.protocol, features.clips))
     run = runs.load(fold_folder(out, seed, fold))
-    runs.with_temperature(run, temperature(out, pairs, fold))
+    fitted = known[fold] if fold in known else temperature(out, pairs, fold)
+    runs.with_temperature(run, fitted)
     convert_and_score(config, features, data, out, seed=seed, fold=fold)
+
+
+def _published_temperatures(
+    config: Config, seeds: Sequence[int], folds: Sequence[int], results: pathlib.Path
+) -> dict[int, float]:
+    """Of the published fold bundles, by fold.
+
+    Raises:
+        ProtocolError: there are none, or a seed is published already.
+    """
+    folder = results / config.name
+    if not folder.is_dir():
+        raise ProtocolError(
+            f"{folder}: nothing is published that seeds could be added to"
+        )
+    _, rows = report.read_predictions(folder / "predictions.csv")
+    again = sorted({int(row["seed"]) for row in rows} & {*seeds})
+    if again:
+        raise ProtocolError(f"{folder}: holds seed {again[0]} already")
+    paths = {fold: folder / f"fold-{fold}.tflite" for fold in folds}
+    return {fold: bundle.read(path).card.temperature for fold, path in paths.items()}
 
 
 def convert_and_score(
@@ -446,12 +479,20 @@ def publish(
     seeds: Sequence[int],
     folds: Sequence[int],
     results: pathlib.Path = report.RESULTS,
+    *,
+    add: bool = False,
 ) -> None:
     """Write the evidence: predictions, fold bundles of seed 0, figures, ledger.
 
     The ledger comes first, so that no figure is seen without its line.
+
+    Args:
+        add: to what is published under the name, of other seeds.
     """
+    published = results / config.name
     rows: list[dict[str, str]] = []
+    if add:
+        rows += report.read_predictions(published / "predictions.csv")[1]
     for seed in seeds:
         for fold in folds:
             source = fold_folder(out, seed, fold)
@@ -464,7 +505,7 @@ def publish(
         f"{config.name} {config.digest}",
         config.protocol,
         folds,
-        seeds,
+        sorted({int(row["seed"]) for row in rows}),
         shipped,
     )
     with evidence(config, rows, shown, results) as folder:
@@ -478,6 +519,8 @@ def publish(
                 stem, dot, ending = name.partition(".")
                 copy = folder / f"{stem}-fold-{fold}{dot}{ending}"
                 shutil.copyfile(source / name, copy)
+        for path in published.glob("*-*") if add else ():  # of the published seed 0
+            shutil.copyfile(path, folder / path.name)
 
 
 @contextlib.contextmanager

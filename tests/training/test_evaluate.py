@@ -1,5 +1,7 @@
 import csv
+import dataclasses
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -146,6 +148,32 @@ def test_a_run_that_saw_a_test_speaker_is_not_scored(evaluated, trained):
     leaky = runs.Run(**{**vars(run), "fold": 3})
     with pytest.raises(ProtocolError, match="emodb/09"):
         evaluate.score_fold(leaky, features, {})
+
+
+def test_seeds_are_added_to_the_published_ones(evaluated, tmp_path):
+    quick, data, _, before = evaluated
+    results = shutil.copytree(before, tmp_path / "results")
+    folder, out = results / "trial", tmp_path / "out"
+    asked = {"seeds": [1], "folds": [1], "results": results, "add": True}
+    evaluate.evaluate(quick, data, out, **asked)
+    assert not (out / "judges").exists()
+    evaluate.publish(quick, out, [1], [1], results, add=True)
+    _, old = report.read_predictions(before / "trial" / "predictions.csv")
+    _, new = report.read_predictions(folder / "predictions.csv")
+    assert [row for row in new if row["seed"] == "0"] == old
+    first = {row["clip"] for row in old if row["fold"] == "1"}
+    assert {row["clip"] for row in new if row["seed"] == "1"} == first
+    assert ",1,0 1," in (results / "ledger.csv").read_text().splitlines()[-1]
+    for fold in (1, 2):
+        kept = (before / "trial" / f"fold-{fold}.tflite").read_bytes()
+        assert (folder / f"fold-{fold}.tflite").read_bytes() == kept
+    temperature = bundle.read(folder / "fold-1.tflite").card.temperature
+    assert runs.load(out / "seed-1/fold-1").temperature == temperature
+    with pytest.raises(ProtocolError, match="holds seed 1 already"):
+        evaluate.evaluate(quick, data, out, **asked)
+    other = dataclasses.replace(quick, name="other")
+    with pytest.raises(ProtocolError, match="nothing is published"):
+        evaluate.evaluate(other, data, out / "none", **asked)
 
 
 def test_report_recomputes_the_figures_from_the_files(evaluated, capsys):
