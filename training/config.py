@@ -63,7 +63,7 @@ class Recipe:
     compute: str = "float32"
     """What the network's activations are while it is trained: ``float32``, or
     ``bfloat16`` (weights stay float32), about twice as fast where the processor
-    multiplies it in hardware (AMX), slow where it does not."""
+    multiplies it in hardware (AMX, AVX-512 BF16), slow elsewhere."""
     prune_sparsity: float = 0.5
     """Share of weights that the pruned variant sets to zero."""
     prune_epochs: int = 12

@@ -1,8 +1,9 @@
 """The zoo's evidence: a folder a row and protocol, and the table over all of them.
 
 A folder holds ``predictions.csv``, ``figures.json``, ``config.json`` and ``row.json``
-(what the predictions do not tell: size, cost, how it was trained). The table is
-computed from these files alone.
+(what the predictions do not tell: size, cost, how it was trained); ``trials/NAME`` the
+trials that a network's recipe was chosen by. The table is computed from these files
+alone.
 """
 
 from __future__ import annotations
@@ -68,7 +69,6 @@ def publish(
     *,
     seeds: Sequence[int] = (0,),
     results: pathlib.Path = RESULTS,
-    curve: pathlib.Path | None = None,
 ) -> pathlib.Path:
     """Write a row's evidence; the ledger comes first, so no figure is without a line.
 
@@ -77,7 +77,6 @@ def publish(
         rows: predictions of all folds.
         row: written as ``row.json``.
         results: has a ledger of its own beside the folders.
-        curve: the picture of the trial's learning curve.
 
     Returns:
         The folder.
@@ -98,28 +97,57 @@ def publish(
     figures = report.rounded(shown)
     for file, values in (("config", config), ("figures", figures), ("row", row)):
         (partial / f"{file}.json").write_text(json.dumps(values, indent=1) + "\n")
-    if curve is not None:
-        shutil.copyfile(curve, partial / CURVE)
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
     return folder
 
 
-def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A published row's ``row.json`` and ``config.json``.
+def trial_folder(name: str, results: pathlib.Path = RESULTS) -> pathlib.Path:
+    """Where the evidence of a network's trials is."""
+    return results / "trials" / name
+
+
+def publish_trial(
+    name: str,
+    config: dict[str, Any],
+    told: dict[str, Any],
+    curve: pathlib.Path,
+    results: pathlib.Path = RESULTS,
+) -> None:
+    """Write what a network's trials gave.
+
+    Args:
+        config: the one they chose, written as ``config.json``.
+        told: what each reached, and the choice, written as ``trial.json``.
+        curve: the picture of their learning curves.
+    """
+    folder = trial_folder(name, results)
+    partial = folder.with_name(f".{name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for file, values in (("config", config), ("trial", told)):
+        (partial / f"{file}.json").write_text(json.dumps(values, indent=1) + "\n")
+    shutil.copyfile(curve, partial / CURVE)
+    partial.rename(folder)
+
+
+def read(
+    folder: pathlib.Path, kind: str = "row"
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What ``row.json`` (or ``trial.json``) and ``config.json`` say.
 
     Raises:
         RunError: they are missing or damaged.
     """
     try:
-        row, config = (
+        told, config = (
             json.loads((folder / f"{name}.json").read_text())
-            for name in ("row", "config")
+            for name in (kind, "config")
         )
-        set(row["seeds"])
-        return row, config
+        set(told["seeds" if kind == "row" else "trials"])
+        return told, config
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder}: not a published row: {error}") from error
+        raise RunError(f"{folder}: not a published {kind}: {error}") from error
 
 
 def load(results: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
@@ -136,6 +164,10 @@ def load(results: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
             found.append(_with_figures(read(folder)[0], folder))
         except (OSError, ValueError, KeyError, IndexError) as error:
             raise RunError(f"{folder}: not a published row: {error}") from error
+    for row in found:
+        folder = trial_folder(row["name"], results)
+        if folder.exists():
+            row["trial"], _ = read(folder, "trial")
     for bundled in (results.parent / name for name in bundle.SHIPPED):
         if bundled.is_dir():
             found.append(_with_figures(_bundled(bundled), bundled))
@@ -210,16 +242,16 @@ def _line(row: dict[str, Any]) -> str:
     def number(value: float | None, unit: float = 1, digits: int = 0) -> str:
         return "" if value is None else f"{value / unit:,.{digits}f}"
 
-    trials = row.get("trials", {})
+    trial = row.get("trial", {})
+    trials = trial.get("trials", {})
     shown = ", ".join(
         f"{100 * trials[kind]['validation_ua']:.1f}" if kind in trials else "-"
         for kind in ("paper", "ours")
     )
     epochs = f"{row['recipe']}, {row['epochs']}" if row.get("epochs") else row["recipe"]
-    if row.get("still_rising"):
+    if trial.get("still_rising"):
         epochs += " (validation still rose)"
-    has_curve = row.get("curve", False)
-    curve = f"[curve](zoo/{row['folder']}/{CURVE})" if has_curve else ""
+    curve = f"[curve](zoo/trials/{row['name']}/{CURVE})" if trial else ""
     cells = [
         row["name"],
         number(row.get("parameters")),

@@ -268,16 +268,15 @@ def _network(
     before = published_row(name, protocol_name, results)
     if before is not None:
         row, config = before
-        curve = published / zoo_results.CURVE
         rows += report.read_predictions(published / "predictions.csv")[1]
     else:
         row = {"name": name, "kind": "network"}
         row |= _kept(runs_folder / "network.json", lambda: describe(asked))
-        choice, config, curve = _choice(name, data, out, results, scale_epochs)
+        kind, config = choice(name, data, out, results, scale_epochs)
         of_trial = len(stages.usable_clips(config, data))
         config = for_protocol(config, protocol_name)
         config = as_many_steps(config, len(clips), of_trial)
-        row |= choice | {"epochs": config.recipe.epochs, "curve": True}
+        row |= {"recipe": kind, "epochs": config.recipe.epochs}
     stages.load_features(config, data, out / "cache")  # once, before the processes
     variants = _VARIANTS if row["converts"] == "full int8" else ()
     scored = row.get("seeds", [])
@@ -312,7 +311,6 @@ def _network(
         row,
         seeds=sorted([*scored, *further]),
         results=results,
-        curve=curve,
     )
 
 
@@ -328,49 +326,62 @@ def published_row(
     if not (folder / "row.json").exists():
         return None
     row, values = zoo_results.read(folder)
+    return row, _of_today(name, protocol_name, row, values, folder)
+
+
+def _of_today(
+    name: str,
+    protocol_name: str,
+    told: dict[str, Any],
+    values: dict[str, Any],
+    folder: pathlib.Path,
+) -> Config:
+    """The configuration of evidence, if it is what it would be now."""
     config = configs.parse(values)
-    now = for_protocol(recipes(name)[row["recipe"]], protocol_name)
-    if config != _with_epochs(now, row["epochs"]):
+    now = for_protocol(recipes(name)[told["recipe"]], protocol_name)
+    if config != _with_epochs(now, told["epochs"]):
         raise RunError(
             f"{folder}: trained with another configuration than today's; remove it "
-            "to make the row anew"
+            "to make it anew"
         )
-    return row, config
+    return config
 
 
-def _choice(
+def choice(
     name: str,
     data: pathlib.Path,
     out: pathlib.Path,
     results: pathlib.Path,
     scale_epochs: float,
-) -> tuple[dict[str, Any], Config, pathlib.Path]:
-    """Which recipe the row takes: what `row.json` says of it, the config, the curve.
+) -> tuple[str, Config]:
+    """Which recipe the network takes, and its config on RAVDESS, after its trials.
 
-    The trials are those of the row on RAVDESS, if that is published.
+    The trials are published as soon as they are made, and not made again.
     """
-    before = published_row(name, TRIAL_PROTOCOL, results)
-    if before is not None:
-        row, config = before
-        told = {key: row[key] for key in ("recipe", "still_rising", "trials")}
-        return told, config, results / f"{name}-{TRIAL_PROTOCOL}" / zoo_results.CURVE
-    folder = out / name / "trials"
-    trials = {}
-    for kind, config in recipes(name).items():
-        config = _with_epochs(
-            config, max(2, round(config.recipe.epochs * scale_epochs))
-        )
-        trials[kind] = trial(config, data, out, folder)
-    kind = max(trials, key=lambda kind: trials[kind]["validation_ua"])
-    chosen = configs.parse(trials[kind]["config"])
-    for told in trials.values():
-        del told["config"]
-    choice = {
-        "recipe": kind,
-        "still_rising": trials[kind]["still_rising"],
-        "trials": trials,
-    }
-    return choice, chosen, _picture(folder, trials, folder / zoo_results.CURVE)
+    published = zoo_results.trial_folder(name, results)
+    if not published.exists():
+        folder = out / name / "trials"
+        trials = {}
+        for kind, config in recipes(name).items():
+            config = _with_epochs(
+                config, max(2, round(config.recipe.epochs * scale_epochs))
+            )
+            trials[kind] = trial(config, data, out, folder)
+        kind = max(trials, key=lambda kind: trials[kind]["validation_ua"])
+        chosen = trials[kind]["config"]
+        for told in trials.values():
+            del told["config"]
+        told = {
+            "recipe": kind,
+            "epochs": trials[kind]["epochs"],
+            "still_rising": trials[kind]["still_rising"],
+            "trials": trials,
+        }
+        curve = _picture(folder, trials, folder / zoo_results.CURVE)
+        zoo_results.publish_trial(name, chosen, told, curve, results)
+    told, values = zoo_results.read(published, "trial")
+    config = _of_today(name, TRIAL_PROTOCOL, told, values, published)
+    return told["recipe"], config
 
 
 def trial(

@@ -55,11 +55,14 @@ def published(tmp_path):
         "int8_bytes": 490_000,
         "parameters": 463_752,
         "epochs": 300,
-        "still_rising": True,
-        "trials": {"paper": {"validation_ua": 0.5}, "ours": {"validation_ua": 0.25}},
         "training_cpu_s": 600,
     }
     publish(results, "strong", 19, strong)
+    reached = {"paper": {"validation_ua": 0.5}, "ours": {"validation_ua": 0.25}}
+    curve = tmp_path / "curve.png"
+    curve.write_bytes(b"")
+    told = {"still_rising": True, "trials": reached}
+    zoo_results.publish_trial("strong", {}, told, curve, results)
     return results
 
 
@@ -77,6 +80,8 @@ def test_the_table_holds_what_the_predictions_say(published, tmp_path, capsys):
     assert "| 90.0 [" in strong
     for text in ("463,752", "160.0 M", "490", "validation still rose", "50.0, 25.0"):
         assert text in strong
+    assert "](zoo/trials/strong/learning-curve.png)" in strong
+    assert "](zoo/trials" not in weak
     assert "10.0 min" in strong
     assert (tmp_path / "plots" / "zoo-emodb4.png").stat().st_size > 5000
     ledger = (published / "ledger.csv").read_text().splitlines()
@@ -89,6 +94,12 @@ def test_a_damaged_row_is_named(published):
     with pytest.raises(RunError, match="weak-emodb4: not a published row"):
         zoo_results.load(published)
     (published / "weak-emodb4" / "row.json").write_text('{"seeds": [0]}')
+    trial = zoo_results.trial_folder("strong", published) / "trial.json"
+    sound = trial.read_text()
+    trial.write_text("{}")
+    with pytest.raises(RunError, match=r"strong: not a published trial"):
+        zoo_results.load(published)
+    trial.write_text(sound)
     (published / "weak-emodb4" / "predictions.csv").write_text("")
     with pytest.raises(RunError, match=r"weak-emodb4.*not a prediction file"):
         zoo_results.load(published)
@@ -173,6 +184,11 @@ def networks():
 def test_published_networks_would_be_trained_alike_today(name, protocol, tmp_path):
     row, trained = zoo_run.published_row(name, protocol, zoo_results.RESULTS)
     assert trained.recipe.epochs == row["epochs"]
+    nowhere = tmp_path / "none"  # the trials are there, so nothing is trained
+    kind, chosen = zoo_run.choice(name, nowhere, nowhere, zoo_results.RESULTS, 1.0)
+    assert kind == row["recipe"]
+    if protocol == zoo_run.TRIAL_PROTOCOL:
+        assert chosen == trained
     shutil.copytree(zoo_results.RESULTS / f"{name}-{protocol}", tmp_path / "a")
     other = {**row, "epochs": row["epochs"] + 1}
     (tmp_path / "a" / "row.json").write_text(json.dumps(other))
