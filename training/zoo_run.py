@@ -11,6 +11,7 @@ import json
 import pathlib
 import time
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Any
 
 import numpy as np
@@ -217,7 +218,7 @@ def run(
         out: run folders and caches; not for publication.
         seeds: of the folds' trainings; a row that lacks some gets them beside those
             that it has.
-        jobs: folds trained at the same time, one thread each.
+        jobs: trials, then folds, trained at the same time, one thread each.
         scale_epochs: below 1 for a try of the machinery.
 
     Raises:
@@ -272,7 +273,7 @@ def _network(
     else:
         row = {"name": name, "kind": "network"}
         row |= _kept(runs_folder / "network.json", lambda: describe(asked))
-        kind, config = choice(name, data, out, results, scale_epochs)
+        kind, config = choice(name, data, out, jobs, results, scale_epochs)
         of_trial = len(stages.usable_clips(config, data))
         config = for_protocol(config, protocol_name)
         config = as_many_steps(config, len(clips), of_trial)
@@ -351,6 +352,7 @@ def choice(
     name: str,
     data: pathlib.Path,
     out: pathlib.Path,
+    jobs: int,
     results: pathlib.Path,
     scale_epochs: float,
 ) -> tuple[str, Config]:
@@ -361,12 +363,15 @@ def choice(
     published = zoo_results.trial_folder(name, results)
     if not published.exists():
         folder = out / name / "trials"
-        trials = {}
-        for kind, config in recipes(name).items():
-            config = _with_epochs(
-                config, max(2, round(config.recipe.epochs * scale_epochs))
-            )
-            trials[kind] = trial(config, data, out, folder)
+        pending = {}
+        with futures.ThreadPoolExecutor(jobs) as pool:  # each waits for a process
+            for kind, config in recipes(name).items():
+                stages.load_features(config, data, out / "cache")
+                config = _with_epochs(
+                    config, max(2, round(config.recipe.epochs * scale_epochs))
+                )
+                pending[kind] = pool.submit(trial, config, data, out, folder)
+        trials = {kind: done.result() for kind, done in pending.items()}
         kind = max(trials, key=lambda kind: trials[kind]["validation_ua"])
         chosen = trials[kind]["config"]
         for told in trials.values():

@@ -185,7 +185,7 @@ def test_published_networks_would_be_trained_alike_today(name, protocol, tmp_pat
     row, trained = zoo_run.published_row(name, protocol, zoo_results.RESULTS)
     assert trained.recipe.epochs == row["epochs"]
     nowhere = tmp_path / "none"  # the trials are there, so nothing is trained
-    kind, chosen = zoo_run.choice(name, nowhere, nowhere, zoo_results.RESULTS, 1.0)
+    kind, chosen = zoo_run.choice(name, nowhere, nowhere, 1, zoo_results.RESULTS, 1.0)
     assert kind == row["recipe"]
     if protocol == zoo_run.TRIAL_PROTOCOL:
         assert chosen == trained
