@@ -519,7 +519,8 @@ def publish(
                 stem, dot, ending = name.partition(".")
                 copy = folder / f"{stem}-fold-{fold}{dot}{ending}"
                 shutil.copyfile(source / name, copy)
-        for path in published.glob("*-*") if add else ():  # of the published seed 0
+        # Seed 0 is among the published: bundles, curves and histories of its folds.
+        for path in published.glob("*-*") if add else ():
             shutil.copyfile(path, folder / path.name)
 
 

@@ -144,7 +144,7 @@ def read(
             json.loads((folder / f"{name}.json").read_text())
             for name in (kind, "config")
         )
-        set(told["seeds" if kind == "row" else "trials"])
+        iter(told["seeds" if kind == "row" else "trials"])  # not there, or no list
         return told, config
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder}: not a published {kind}: {error}") from error

@@ -374,8 +374,8 @@ def choice(
         trials = {kind: done.result() for kind, done in pending.items()}
         kind = max(trials, key=lambda kind: trials[kind]["validation_ua"])
         chosen = trials[kind]["config"]
-        for told in trials.values():
-            del told["config"]
+        for reached in trials.values():
+            del reached["config"]
         told = {
             "recipe": kind,
             "epochs": trials[kind]["epochs"],

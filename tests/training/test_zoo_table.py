@@ -175,9 +175,10 @@ def test_published_rows_are_not_made_again(published, tmp_path, capsys):
 
 def networks():
     """Names and protocols of the networks that are published."""
-    for row in zoo_results.load():
+    for file in sorted(zoo_results.RESULTS.glob("*/row.json")):
+        row, values = zoo_results.read(file.parent)
         if row["name"] in (zoo_run.OWN, *zoo_run.NETWORKS):
-            yield row["name"], row["protocol"]
+            yield row["name"], values["protocol"]
 
 
 @pytest.mark.parametrize(("name", "protocol"), networks())
