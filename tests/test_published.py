@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import pathlib
 import re
@@ -205,6 +206,43 @@ def test_a_bundled_card_carries_the_fold_models_figures(name, report):
     assert list(card.labels) == config["labels"]
     shipped = toml_config.load(ROOT / f"training/configs/{name}.toml")
     assert toml_config.parse(config) == shipped
+
+
+@pytest.mark.parametrize("name", ["standard", "nano", "open"])
+def test_an_older_card_is_renewed_with_the_published_figures(name, tmp_path):
+    from training.__main__ import main
+
+    shipped = bundle.read(name)
+    older = dataclasses.replace(shipped.card, measured=(), temperature=9.0)
+    file = tmp_path / "model.tflite"
+    bundle.write(file, older, shipped.model)
+    assert main(["card", str(file)]) == 0
+    renewed = bundle.read(file)
+    assert (renewed.model, renewed.card) == (shipped.model, shipped.card)
+
+
+def test_a_card_gets_no_figures_of_something_else(tmp_path, capsys):
+    from conversion.__main__ import main as conversion
+    from conversion.sign import generate
+    from training.__main__ import main
+
+    shipped = bundle.read("nano")
+    generate(tmp_path / "key")
+    for name, change, message in (
+        ("unknown", {"name": "edge-ser-mine"}, "nothing is published of edge-ser-mine"),
+        ("other-hop", {"hop_frames": 7}, "nothing is published of edge-ser-nano as it"),
+        ("signed", {}, "is signed"),
+    ):
+        file = tmp_path / f"{name}.tflite"
+        bundle.write(file, dataclasses.replace(shipped.card, **change), shipped.model)
+        if name == "signed":
+            key = str(tmp_path / "key.key")
+            assert conversion(["sign", str(file), "--key", key]) == 0
+        before = file.read_bytes()
+        capsys.readouterr()
+        assert main(["card", str(file)]) != 0
+        assert message in capsys.readouterr().err
+        assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize(

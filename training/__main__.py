@@ -119,6 +119,15 @@ def _checkpoint(args: argparse.Namespace) -> int:
     return 0
 
 
+def _card(args: argparse.Namespace) -> int:
+    from training import stages
+
+    for file in args.bundles:
+        card = stages.renew_card(file)
+        print(f"{file}: {len(card.measured)} figures, temperature {card.temperature}")
+    return 0
+
+
 def _evaluate(args: argparse.Namespace) -> int:
     from training import evaluate, leak
 
@@ -417,6 +426,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("run", type=pathlib.Path)
     sub.add_argument("--out", type=pathlib.Path, required=True)
+
+    sub = verb(
+        "card", _card, "put newly published figures into the card of a bundled model"
+    )
+    sub.add_argument("bundles", type=pathlib.Path, nargs="+", metavar="BUNDLE")
 
     sub = verb("ablate", _ablate, "what each technique gives on validation speakers")
     common(sub)

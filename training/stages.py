@@ -25,7 +25,7 @@ from training import runs, zoo
 from training.config import Config, parse
 from training.corpora import Clip, corpus_name, find_clips, terms
 from training.dataset import FeatureSet
-from training.errors import CorpusError, ProtocolError
+from training.errors import CorpusError, ProtocolError, RunError
 from training.extraction import extract
 from training.predict import clip_windows
 from training.recordings import training_recordings
@@ -310,6 +310,34 @@ def measured_temperature(config: Config) -> float:
     files = (RESULTS / config.name).glob("fold-*.tflite")
     found = [bundle.read(file).card.temperature for file in files]
     return round(float(np.median(found)), 2) if found else 1.0
+
+
+def renew_card(file: pathlib.Path) -> Card:
+    """Put the published figures into the card of a bundle of all speakers.
+
+    For more seeds: figures and temperature change, the network does not.
+
+    Raises:
+        BundleError: the file is no bundle, or cannot be written.
+        RunError: it is signed; nothing is published under its name, or of other labels,
+            features or hop.
+    """
+    found = bundle.read(file)
+    card = found.card
+    config = published_config(card.name.removeprefix("edge-ser-"))
+    if found.signature:
+        raise RunError(f"{file} is signed: renew the card first, then sign it")
+    features = dataclasses.replace(card.features, mean=None, std=None)  # of each run
+    of_card = (card.labels, features, card.hop_frames)
+    if config is None or of_card != (config.labels, config.features, config.hop_frames):
+        raise RunError(f"{file}: nothing is published of {card.name} as it is")
+    renewed = dataclasses.replace(
+        card,
+        measured=measured_figures(config),
+        temperature=measured_temperature(config),
+    )
+    bundle.write(file, renewed, found.model)
+    return renewed
 
 
 def conversion_job(
