@@ -35,6 +35,13 @@ def test_both_pitch_trackers_hear_the_note(f0_hz):
     assert by_opensmile[0] == pytest.approx(12 * np.log2(f0_hz / 27.5), abs=0.5)
 
 
+def test_a_leap_of_pitch_over_a_gap_is_no_slope():
+    gap = np.zeros(RATE_HZ // 4, np.float32)
+    clip = np.concatenate([sung(120.0), gap, sung(240.0), gap, sung(120.0)])
+    slopes = functionals.voice(clip)[6:12]  # semitones from frame to frame
+    assert np.abs(slopes).max() < 0.5  # the leaps are 12
+
+
 def test_a_voice_without_pitch_gives_finite_numbers():
     whisper = np.random.default_rng(0).normal(size=RATE_HZ).astype(np.float32) * 0.05
     vectors = [functionals.voice(clip) for clip in (whisper, 0 * whisper, sung(200))]

@@ -82,7 +82,8 @@ def voice(samples: Float32) -> Float32:
     pitch = sound.to_pitch(time_step=0.01, pitch_floor=75, pitch_ceiling=600)
     f0_hz = pitch.selected_array["frequency"]
     voiced = f0_hz > 0
-    semitones = 12 * np.log2(f0_hz[voiced] / 100)
+    # NaN where there is no voice: no slope leads from one stretch of it to the next.
+    semitones = 12 * np.log2(np.where(voiced, f0_hz, np.nan) / 100)
     intensity_db = sound.to_intensity(minimum_pitch=75, time_step=0.01).values[0]
     duration_s = len(samples) / SAMPLE_RATE_HZ
     call = parselmouth.praat.call
