@@ -235,6 +235,10 @@ def markdown(rows: Sequence[dict[str, Any]]) -> str:
             "| training | curve |\n" + "| --- " * 14 + "|"
         )
         parts += [_line(row) for row in of_protocol]
+        made = {row["name"] for row in of_protocol}
+        recipes = (pathlib.Path(__file__).parent / "configs/zoo").glob("*.toml")
+        if left := sorted({file.stem for file in recipes} - made):
+            parts.append(f"\nNot trained yet: {', '.join(left)}.")
     return "\n".join(parts) + "\n"
 
 
