@@ -208,6 +208,32 @@ def test_a_bundled_card_carries_the_fold_models_figures(name, report):
     assert toml_config.parse(config) == shipped
 
 
+def test_what_is_said_of_light_sernet_is_measured():
+    zoo = ROOT / "training/results/zoo"
+
+    def row(name):  # figures.json is proved against the predictions elsewhere
+        figures = json.loads((zoo / f"{name}-ravdess/figures.json").read_text())
+        ua = next(100 * f["ua"] for f in figures if f["variant"] == "int8")
+        row = json.loads((zoo / f"{name}-ravdess/row.json").read_text())
+        return ua, row["macs"], row["int8_bytes"]
+
+    (their_ua, their_macs, their_bytes), (ua, macs, size) = map(
+        row, ("light-sernet", "small")
+    )
+    told = " ".join(README.split())
+    assert f"reaches {their_ua:.1f} UA in int8 with {their_macs / 1e6:.0f} M" in told
+    assert f"ours {ua:.1f} with {macs / 1e6:.1f} M" in told
+    page = " ".join((ROOT / "docs/choosing-a-model.md").read_text().split())
+    assert f"by {their_ua - ua:.1f} points over `small`" in page
+    assert f"for {their_macs / macs:.0f} times the MACs" in page
+    assert f"and {their_bytes / size:.1f} times the file" in page
+    trials = json.loads((zoo / "trials/light-sernet/trial.json").read_text())["trials"]
+    worse = trials["ours"]["validation_ua"] - trials["paper"]["validation_ua"]
+    assert f"validated {100 * worse:.0f} points worse" in page
+    of_ravdess = (zoo.parent / "zoo.md").read_text().split("## ravdess")[1]
+    assert "| --- |\n| light-sernet |" in of_ravdess  # the most accurate comes first
+
+
 @pytest.mark.parametrize("name", ["standard", "nano", "open"])
 def test_an_older_card_is_renewed_with_the_published_figures(name, tmp_path):
     from training.__main__ import main
