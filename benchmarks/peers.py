@@ -396,6 +396,7 @@ def goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             {
                 "goal": f"MACs, as a share of {_RIVAL}'s: at most {_MOST_MACS}",
                 "value": share,
+                "told": f"{share:.3f}",
                 "passed": share <= _MOST_MACS,
             }
         )
@@ -405,8 +406,14 @@ def goals(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         goal = f"UA above {name}'s: at least {100 * _LEAST_UA:g} points"
         scored = ours["ua"] and first[name]["ua"]
         gap = ours["ua"][0] - first[name]["ua"][0] if scored else None
-        passed = None if gap is None else gap >= _LEAST_UA
-        found.append({"goal": goal, "value": gap, "passed": passed})
+        found.append(
+            {
+                "goal": goal,
+                "value": gap,
+                "told": None if gap is None else f"{100 * gap:+.1f} points",
+                "passed": None if gap is None else gap >= _LEAST_UA,
+            }
+        )
     return found
 
 
@@ -462,6 +469,6 @@ def markdown(report: dict[str, Any]) -> str:
     lines += ["", "| goal of `standard` | measured |", "| --- | --- |"]
     for row in report["goals"]:
         verdict = {None: "not scored", True: "passed", False: "missed"}[row["passed"]]
-        value = "" if row["value"] is None else f"{row['value']:.3f}: "
-        lines.append(f"| {row['goal']} | {value}{verdict} |")
+        told = f"{row['told']}: " if row["told"] else ""
+        lines.append(f"| {row['goal']} | {told}{verdict} |")
     return "\n".join(lines)

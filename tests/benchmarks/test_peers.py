@@ -41,6 +41,7 @@ def test_goals_say_what_is_not_scored():
     )
     assert (macs["value"], macs["passed"]) == (0.25, True)
     assert light["value"] == pytest.approx(0.06)
+    assert light["told"] == "+6.0 points"
     assert light["passed"]
     assert (tim["value"], tim["passed"]) == (None, None)
     (more,) = peers.goals([of("standard", 41, 0.68), of("light-sernet", 160, 0.64)])[:1]
