@@ -239,7 +239,9 @@ def test_an_older_card_is_renewed_with_the_published_figures(name, tmp_path):
     from training.__main__ import main
 
     shipped = bundle.read(name)
-    older = dataclasses.replace(shipped.card, measured=(), temperature=9.0)
+    older = dataclasses.replace(
+        shipped.card, measured=shipped.card.measured[:1], temperature=9.0
+    )
     file = tmp_path / "model.tflite"
     bundle.write(file, older, shipped.model)
     assert main(["card", str(file)]) == 0
@@ -257,6 +259,7 @@ def test_a_card_gets_no_figures_of_something_else(tmp_path, capsys):
     for name, change, message in (
         ("unknown", {"name": "edge-ser-mine"}, "nothing is published of edge-ser-mine"),
         ("other-hop", {"hop_frames": 7}, "nothing is published of edge-ser-nano as it"),
+        ("fold", {"measured": ()}, "has no figures to renew"),
         ("signed", {}, "is signed"),
     ):
         file = tmp_path / f"{name}.tflite"

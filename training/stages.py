@@ -319,14 +319,18 @@ def renew_card(file: pathlib.Path) -> Card:
 
     Raises:
         BundleError: the file is no bundle, or cannot be written.
-        RunError: it is signed; nothing is published under its name, or of other labels,
-            features or hop.
+        RunError: it is signed; it has no figures, as a fold's model has none; nothing
+            is published under its name, or of other labels, features or hop.
     """
     found = bundle.read(file)
     card = found.card
     config = published_config(card.name.removeprefix("edge-ser-"))
     if found.signature:
         raise RunError(f"{file} is signed: renew the card first, then sign it")
+    if not card.measured:
+        raise RunError(
+            f"{file}: has no figures to renew: a fold's model, or unpublished"
+        )
     features = dataclasses.replace(card.features, mean=None, std=None)  # of each run
     of_card = (card.labels, features, card.hop_frames)
     if config is None or of_card != (config.labels, config.features, config.hop_frames):
