@@ -36,7 +36,7 @@ HOPS_S = (0.1, 0.25, 0.5, 1.0, 2.0)
 STREAMS = (1, 2, 4, 8, 16, 32)
 SECONDS = (1.0, 10.0, 60.0, 600.0, 3600.0, 36000.0)
 _BLOCK_S = 0.1
-_CONFIG = pathlib.Path(__file__).parents[1] / "training/configs/standard.toml"
+CONFIG = pathlib.Path(__file__).parents[1] / "training/configs/standard.toml"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=pathlib.Path,
-        default=_CONFIG,
+        default=CONFIG,
         metavar="TOML",
         help="of the model: other windows take its network (training/configs/"
         "standard.toml)",
@@ -110,7 +110,7 @@ def _windows(arguments: argparse.Namespace) -> list[Any]:
                 continue
             card, model = original.card, original.model
             if times != 1:
-                card, model = _other_window(card, times, arguments.config)
+                card, model = other_window(card, times, arguments.config)
             step_s = card.features.hop_samples / card.features.sample_rate_hz
             for hop_s in HOPS_S:
                 if hop_s > card.window_s:
@@ -126,7 +126,7 @@ def _windows(arguments: argparse.Namespace) -> list[Any]:
     return found
 
 
-def _other_window(
+def other_window(
     card: bundle.Card, times: float, config: pathlib.Path
 ) -> tuple[bundle.Card, bytes]:
     """The card and an int8 network with random weights for another length of window."""
