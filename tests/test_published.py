@@ -208,22 +208,27 @@ def test_a_bundled_card_carries_the_fold_models_figures(name, report):
     assert toml_config.parse(config) == shipped
 
 
-def test_what_is_said_of_light_sernet_is_measured():
+def test_what_is_said_of_peers_is_measured():
     zoo = ROOT / "training/results/zoo"
 
     def row(name):  # figures.json is proved against the predictions elsewhere
         figures = json.loads((zoo / f"{name}-ravdess/figures.json").read_text())
-        ua = next(100 * f["ua"] for f in figures if f["variant"] == "int8")
+        ua, of_float = (
+            next(100 * f["ua"] for f in figures if f["variant"] == variant)
+            for variant in ("int8", "keras")
+        )
         row = json.loads((zoo / f"{name}-ravdess/row.json").read_text())
-        return ua, row["macs"], row["int8_bytes"]
+        return ua, row["macs"], row["int8_bytes"], of_float
 
-    (their_ua, their_macs, their_bytes), (ua, macs, size) = map(
-        row, ("light-sernet", "small")
+    (their_ua, their_macs, their_bytes, _), (ua, macs, size, _), tim_net = map(
+        row, ("light-sernet", "small", "tim-net")
     )
     told = " ".join(README.split())
     assert f"reaches {their_ua:.1f} UA in int8 with {their_macs / 1e6:.0f} M" in told
     assert f"ours {ua:.1f} with {macs / 1e6:.1f} M" in told
+    assert f"TIM-Net {tim_net[0]:.1f} with {tim_net[1] / 1e6:.0f} M" in told
     page = " ".join((ROOT / "docs/choosing-a-model.md").read_text().split())
+    assert f"falls from {tim_net[3]:.1f} to {tim_net[0]:.1f}" in page
     assert f"by {their_ua - ua:.1f} points over `small`" in page
     assert f"for {their_macs / macs:.0f} times the MACs" in page
     assert f"and {their_bytes / size:.1f} times the file" in page
