@@ -1,10 +1,10 @@
 import json
+import shutil
 
 import pytest
 
 from benchmarks import __main__ as command_line
-from benchmarks import scaling
-from conversion.macs import macs
+from benchmarks import instructions, scaling
 from edge_ser import bundle
 from tiny_model import TINY_MODEL
 
@@ -59,13 +59,32 @@ def test_other_windows_are_measured_with_networks_of_their_length(tmp_path):
     short, long = sorted({row["window_s"] for row in rows})
     assert long == pytest.approx(4 * short, rel=0.02)
     assert all(row["decisions"] > 0 for row in rows if row["hop_s"] == 0.1)
-    # What a network costs is told by its MACs; times of a few seconds are noise.
-    assert _macs(4) == pytest.approx(4 * _macs(1), rel=0.1)
 
 
-def _macs(times):
+@pytest.mark.long
+def test_a_longer_window_costs_more(tmp_path):
+    """Told by instructions: times of a few seconds of audio are noise."""
+    pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
+    if not shutil.which("valgrind"):
+        pytest.skip("counts with callgrind: apt install valgrind")
+    short, long = (
+        _instructions(tmp_path / f"{times}.tflite", times) for times in (1, 4)
+    )
+    assert short.keys() == long.keys()
+    assert ("inference", "ai-edge-litert") in short
+    for part in short:
+        most = 1.1 if part[0] == "streaming features" else 6
+        least = 0.9 if part[0] == "streaming features" else 2
+        assert least < long[part] / short[part] < most, part
+
+
+def _instructions(path, times):
     card = bundle.read(None).card
-    return macs(scaling.other_window(card, times / 2, scaling.CONFIG)[1])
+    bundle.write(path, *scaling.other_window(card, times / 2, scaling.CONFIG))
+    return {
+        (row["part"], row["package"]): row["instructions"]
+        for row in instructions.counts(str(path))
+    }
 
 
 def test_a_hop_beyond_the_window_is_refused():
