@@ -223,6 +223,8 @@ def test_what_is_said_of_peers_is_measured():
     (their_ua, their_macs, their_bytes, _), (ua, macs, size, _), tim_net = map(
         row, ("light-sernet", "small", "tim-net")
     )
+    stacked, after_convolutions = row("lstm-stacked")[0], row("cnn1d-lstm")[0]
+    svm = json.loads((zoo / "compare-svm-ravdess/figures.json").read_text())[0]
     told = " ".join(README.split())
     assert f"reaches {their_ua:.1f} UA in int8 with {their_macs / 1e6:.0f} M" in told
     assert f"ours {ua:.1f} with {macs / 1e6:.1f} M" in told
@@ -230,6 +232,9 @@ def test_what_is_said_of_peers_is_measured():
     page = " ".join((ROOT / "docs/choosing-a-model.md").read_text().split())
     assert f"falls from {tim_net[3]:.1f} to {tim_net[0]:.1f}" in page
     assert f"by {their_ua - ua:.1f} points over `small`" in page
+    assert f"13 MFCC reach {stacked:.1f}, less" in page
+    assert f"on functionals ({100 * svm['ua']:.1f})" in page
+    assert f"a recurrence reaches {after_convolutions:.1f}." in page
     assert f"for {their_macs / macs:.0f} times the MACs" in page
     assert f"and {their_bytes / size:.1f} times the file" in page
     trials = json.loads((zoo / "trials/light-sernet/trial.json").read_text())["trials"]
