@@ -21,6 +21,10 @@ from training.targets import Distillation, Head
 
 Float32 = npt.NDArray[np.float32]
 
+SHARE = "share_"
+"""How the layers are called that give the logits of a network's towers: their sum is
+the network's answer, and each, times their number, learns as if it were alone."""
+
 
 def soft_cross_entropy(targets: Any, logits: Any, focal_gamma: float = 0.0) -> Any:
     """``-sum(t (1 - p)^gamma log p)`` with ``p = softmax(z)``, shape (batch,).
@@ -96,9 +100,13 @@ class Objective:
         self.classes, self.heads = len(config.labels), tuple(heads)
         self.taught = bool(teachers) or clip_teaching
         self.callbacks: list[Any] = []
+        self.asks_teachers = bool(teachers)
         outputs = [student.output]
         for head in heads:
             outputs.append(self._head(head, _embedding(student), epochs))
+        shares = [one.output for one in student.layers if one.name.startswith(SHARE)]
+        self.towers = len(shares)
+        outputs += shares
         if teachers:
             outputs.append(_answers(teachers, student.input, self.distillation))
         self.model = student
@@ -123,15 +131,9 @@ class Objective:
 
     def loss(self, targets: Any, outputs: Any) -> Any:
         """The weighted sum of all losses, shape (batch,)."""
-        truth, logits = targets[:, : self.classes], outputs[:, : self.classes]
-        total = soft_cross_entropy(truth, logits, self.recipe.focal_gamma)
-        if self.taught:
-            weight, heat = self.distillation.weight, self.distillation.temperature
-            spoken = outputs if outputs.shape[1] > targets.shape[1] else targets
-            answers = spoken[:, -self.classes :]
-            # heat ** 2: else the gradient of softer answers would be weaker.
-            lesson = heat**2 * soft_cross_entropy(answers, logits / heat)
-            total = (1 - weight) * total + weight * lesson
+        learners = self._learners(outputs)
+        total = sum(self._emotion_loss(targets, outputs, one) for one in learners)
+        total /= len(learners)
         start = self.classes
         for head in self.heads:
             columns = slice(start, start + len(head.classes))
@@ -140,6 +142,25 @@ class Objective:
             )
             start = columns.stop
         return total
+
+    def _learners(self, outputs: Any) -> list[Any]:
+        """The logits that are to be right: the network's, or each of its towers'."""
+        if not self.towers:
+            return [outputs[:, : self.classes]]
+        start = self.classes + sum(len(head.classes) for head in self.heads)
+        shares = outputs[:, start : start + self.towers * self.classes]
+        return [self.towers * one for one in tf.split(shares, self.towers, axis=1)]
+
+    def _emotion_loss(self, targets: Any, outputs: Any, logits: Any) -> Any:
+        truth = targets[:, : self.classes]
+        own = soft_cross_entropy(truth, logits, self.recipe.focal_gamma)
+        if not self.taught:
+            return own
+        weight, heat = self.distillation.weight, self.distillation.temperature
+        answers = (outputs if self.asks_teachers else targets)[:, -self.classes :]
+        # heat ** 2: else the gradient of softer answers would be weaker.
+        lesson = heat**2 * soft_cross_entropy(answers, logits / heat)
+        return (1 - weight) * own + weight * lesson
 
     def accuracy(self, targets: Any, outputs: Any) -> Any:
         """Whether the likeliest emotion is that of the clip (the mixture's larger)."""
@@ -151,7 +172,7 @@ class Objective:
 def _embedding(student: Any) -> Any:
     """What the layer that gives the logits takes in."""
     for layer in student.layers:
-        if layer.name == "logits":
+        if layer.name == "logits" and not isinstance(layer.input, list):
             return layer.input
     raise ConfigError(
         "heads need an architecture whose last dense layer is named 'logits'"

@@ -168,6 +168,45 @@ def test_the_joint_loss_is_the_weighted_sum(made_up):
     assert len(learning) == len(student.trainable_weights) + 2 + 4
 
 
+def test_each_tower_learns_as_if_alone(made_up):
+    config = made_up_config(
+        model={"towers": 3}, heads={}, distillation={"weight": 0.25, "temperature": 3.0}
+    )
+    student, teacher = network(config), network(made_up_config())
+    shares = tf_keras.Model(
+        student.input, [student.get_layer(f"share_{i}").output for i in range(3)]
+    )
+    inputs = np.random.default_rng(0).normal(size=(5, 32, 16)).astype(np.float32)
+    alone = [3 * share.numpy() for share in shares(inputs)]
+    np.testing.assert_allclose(student(inputs), np.mean(alone, 0), atol=1e-5)
+    assert np.abs(alone[0] - alone[1]).max() > 0.1
+
+    truth = np.array([[0.2, 0.8]] * 5, np.float32)
+    objective = Objective(student, config, 4)
+    losses = objective.loss(truth, objective.model(inputs))
+    expected = [soft_cross_entropy(truth, logits) for logits in alone]
+    np.testing.assert_allclose(losses, np.mean(expected, 0), rtol=1e-4)
+    right = tf_keras.metrics.categorical_accuracy(truth, np.mean(alone, 0))
+    np.testing.assert_array_equal(
+        objective.accuracy(truth, objective.model(inputs)), right
+    )
+    asked = tf.nn.softmax(teacher(inputs) / 3.0)
+    lessons = [9 * soft_cross_entropy(asked, logits / 3.0) for logits in alone]
+    taught = 0.75 * np.mean(expected, 0) + 0.25 * np.mean(lessons, 0)
+    for objective, targets in (
+        (Objective(student, config, 4, teachers=[teacher]), truth),
+        (
+            Objective(student, config, 4, clip_teaching=True),
+            np.concatenate([truth, asked], 1),
+        ),
+    ):
+        losses = objective.loss(targets, objective.model(inputs))
+        np.testing.assert_allclose(losses, taught, rtol=1e-4)
+    heads = heads_of(Heads(gender=0.5), made_up.clips)
+    with pytest.raises(ConfigError, match="heads need"):
+        Objective(student, config, 4, heads)
+
+
 def test_nothing_switched_on_trains_the_bare_network():
     config = made_up_config()
     student = network(config)

@@ -131,6 +131,7 @@ def test_only_the_very_same_configuration_gets_published_figures(trained, monkey
         ({"channels": [8] * 12}, "cannot be built"),
         ({"pools": [[2, 1]]}, "valid: one for each of channels, 4"),
         ({"dropout": 2.0}, "cannot be built"),
+        ({"towers": 0}, "towers are 0; valid: 1 and more"),
         ({"width": 3}, "no setting 'width'"),
     ],
 )

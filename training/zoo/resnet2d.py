@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from training.keras import tf_keras
+from training.objective import SHARE
 
 layers = tf_keras.layers
 
@@ -30,14 +31,36 @@ class Settings:
     dropout: float = 0.3
     attention: bool = True
     """Pool by attention, too; without it every operation runs on an Edge TPU."""
+    towers: int = 1
+    """Networks of these channels side by side, whose logits are averaged: each learns
+    for itself (`training.objective`), so that they err apart. Lakshminarayanan et al.
+    2017, "Deep ensembles", arXiv:1612.01474."""
 
 
 def build(
     frames: int, n_features: int, n_classes: int, settings: Settings
 ) -> tf_keras.Model:
     """The network, from (frames, n_features) to class logits."""
+    if settings.towers < 1:
+        raise ValueError(f"towers are {settings.towers}; valid: 1 and more")
     inputs = layers.Input((frames, n_features), name="features")
     x = layers.Reshape((frames, n_features, 1))(inputs)
+    if settings.towers == 1:
+        logits = layers.Dense(n_classes, name="logits")(_pooled(x, settings, ""))
+    else:
+        # Each gives its share of the mean, so that a sum is enough.
+        shares = [
+            layers.Dense(n_classes, name=f"{SHARE}{tower}")(
+                _pooled(x, settings, f"tower_{tower}_")
+            )
+            for tower in range(settings.towers)
+        ]
+        logits = layers.Add(name="logits")(shares)
+    return tf_keras.Model(inputs, logits)
+
+
+def _pooled(x, settings: Settings, prefix: str):  # type: ignore[no-untyped-def]
+    """What one tower hears in a window."""
     x = layers.Conv2D(
         settings.channels[0],
         settings.stem_kernel,
@@ -57,16 +80,15 @@ def build(
             x = layers.MaxPooling2D(pool)(x)
         x = _block(x, channels)
     # Average pooling, not the MEAN operator: its int8 kernels round alike everywhere.
-    x = layers.AveragePooling2D((1, x.shape[2]), name="mean_over_frequency")(x)
+    x = layers.AveragePooling2D((1, x.shape[2]), name=f"{prefix}mean_over_frequency")(x)
     mean = layers.Flatten()(layers.AveragePooling2D((x.shape[1], 1))(x))
     x = layers.Reshape((x.shape[1], x.shape[3]))(x)
     pooled = [mean, layers.GlobalMaxPooling1D()(x)]
     if settings.attention:
-        weights = layers.Softmax(axis=1, name="attention")(layers.Dense(1)(x))
+        weights = layers.Softmax(axis=1, name=f"{prefix}attention")(layers.Dense(1)(x))
         attended = layers.Dot(axes=1)([weights, x])
         pooled = [layers.Flatten()(attended), *pooled]
-    pooled = layers.Dropout(settings.dropout)(layers.Concatenate()(pooled))
-    return tf_keras.Model(inputs, layers.Dense(n_classes, name="logits")(pooled))
+    return layers.Dropout(settings.dropout)(layers.Concatenate()(pooled))
 
 
 def _block(x, channels: int):  # type: ignore[no-untyped-def]
