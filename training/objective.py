@@ -22,8 +22,8 @@ from training.targets import Distillation, Head
 Float32 = npt.NDArray[np.float32]
 
 SHARE = "share_"
-"""How the layers are called that give the logits of a network's towers: their sum is
-the network's answer, and each, times their number, learns as if it were alone."""
+"""How the names of the layers begin that give the logits of a network's towers: their
+sum is the network's answer, and each, times their number, learns as if alone."""
 
 
 def soft_cross_entropy(targets: Any, logits: Any, focal_gamma: float = 0.0) -> Any:
@@ -104,7 +104,7 @@ class Objective:
         outputs = [student.output]
         for head in heads:
             outputs.append(self._head(head, _embedding(student), epochs))
-        shares = [one.output for one in student.layers if one.name.startswith(SHARE)]
+        shares = _shares(student)
         self.towers = len(shares)
         outputs += shares
         if teachers:
@@ -167,6 +167,23 @@ class Objective:
         return tf_keras.metrics.categorical_accuracy(
             targets[:, : self.classes], outputs[:, : self.classes]
         )
+
+
+def _shares(student: Any) -> list[Any]:
+    """What the towers give to the answer, if the network has towers.
+
+    By the graph, back from the output: in a network that is pruned or made aware of
+    quantization, layers have other names, or belong to a second network as well.
+    """
+    tensor = student.output
+    while True:
+        layer, index, _ = tensor._keras_history
+        inputs = tf.nest.flatten(layer.inbound_nodes[index].keras_inputs)
+        if len(inputs) != 1:
+            break
+        tensor = inputs[0]
+    makers = [tensor._keras_history.layer.name for tensor in inputs]
+    return inputs if all(SHARE in name for name in makers) else []
 
 
 def _embedding(student: Any) -> Any:

@@ -8,6 +8,8 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
+from conversion.prune import prune
+from conversion.quantize import quantization_aware
 from edge_ser.errors import ConfigError
 from made_up import made_up_config
 from training import runs, stages, teaching, zoo
@@ -205,6 +207,28 @@ def test_each_tower_learns_as_if_alone(made_up):
     heads = heads_of(Heads(gender=0.5), made_up.clips)
     with pytest.raises(ConfigError, match="heads need"):
         Objective(student, config, 4, heads)
+
+
+def test_towers_learn_alone_in_a_network_that_is_pruned_or_quantized():
+    config = made_up_config(model={"channels": [16, 16], "towers": 2})
+    student = network(config)
+    inputs = np.random.default_rng(0).normal(size=(5, 32, 16)).astype(np.float32)
+    truth = np.array([[0.2, 0.8]] * 5, np.float32)
+    seen = []
+
+    def fine_tune(model, callbacks):
+        objective = Objective(model, config, 4)
+        assert objective.towers == 2
+        assert objective.model.output_shape == (None, 2 + 2 * 2)
+        objective.model.compile("sgd", objective.loss)
+        objective.model.fit(inputs, truth, verbose=0, callbacks=[*callbacks])
+        seen.append(model)
+
+    pruned = prune(student, 0.5, fine_tune)
+    kernels = [w.numpy() for w in pruned.weights if w.shape == (3, 3, 16, 16)]
+    assert [float((kernel == 0).mean()) for kernel in kernels] == [0.5] * 8
+    quantization_aware(student, fine_tune, keep_zeros=False)
+    assert len(seen) == 2
 
 
 def test_nothing_switched_on_trains_the_bare_network():
