@@ -192,7 +192,8 @@ def _embedding(student: Any) -> Any:
         if layer.name == "logits" and not isinstance(layer.input, list):
             return layer.input
     raise ConfigError(
-        "heads need an architecture whose last dense layer is named 'logits'"
+        "heads need an architecture whose last dense layer is named 'logits', and one "
+        "tower"
     )
 
 

@@ -10,6 +10,7 @@ pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.
 
 from conversion.prune import prune
 from conversion.quantize import quantization_aware
+from conversion.slim import slim
 from edge_ser.errors import ConfigError
 from made_up import made_up_config
 from training import runs, stages, teaching, zoo
@@ -172,7 +173,7 @@ def test_the_joint_loss_is_the_weighted_sum(made_up):
 
 def test_each_tower_learns_as_if_alone(made_up):
     config = made_up_config(
-        model={"towers": 3}, heads={}, distillation={"weight": 0.25, "temperature": 3.0}
+        model={"towers": 3}, distillation={"weight": 0.25, "temperature": 3.0}
     )
     student, teacher = network(config), network(made_up_config())
     shares = tf_keras.Model(
@@ -205,11 +206,11 @@ def test_each_tower_learns_as_if_alone(made_up):
         losses = objective.loss(targets, objective.model(inputs))
         np.testing.assert_allclose(losses, taught, rtol=1e-4)
     heads = heads_of(Heads(gender=0.5), made_up.clips)
-    with pytest.raises(ConfigError, match="heads need"):
+    with pytest.raises(ConfigError, match="and one tower"):
         Objective(student, config, 4, heads)
 
 
-def test_towers_learn_alone_in_a_network_that_is_pruned_or_quantized():
+def test_towers_learn_alone_in_every_network_that_is_fine_tuned():
     config = made_up_config(model={"channels": [16, 16], "towers": 2})
     student = network(config)
     inputs = np.random.default_rng(0).normal(size=(5, 32, 16)).astype(np.float32)
@@ -228,7 +229,9 @@ def test_towers_learn_alone_in_a_network_that_is_pruned_or_quantized():
     kernels = [w.numpy() for w in pruned.weights if w.shape == (3, 3, 16, 16)]
     assert [float((kernel == 0).mean()) for kernel in kernels] == [0.5] * 8
     quantization_aware(student, fine_tune, keep_zeros=False)
-    assert len(seen) == 2
+    smaller = slim(student, 0.4, fine_tune)
+    assert smaller.count_params() < student.count_params()
+    assert len(seen) == 3
 
 
 def test_nothing_switched_on_trains_the_bare_network():
