@@ -5,10 +5,12 @@ import pytest
 
 pytest.importorskip("tqdm", reason="the training tests need Python 3.11 or 3.12")
 
+from benchmarks.perturbations import in_room
 from edge_ser.errors import ConfigError
-from edge_ser.features import FeatureSpec
+from edge_ser.features import FeatureSpec, static_features
 from training.augment import Augmentation, WindowSampler, model_inputs
-from training.dataset import FeatureSet, silent_frame
+from training.dataset import FeatureSet, read_clip, silent_frame
+from training.recordings import training_recordings
 
 SPEC = FeatureSpec(n_mfcc=None, n_mels=20, frames_per_window=40)
 LENGTHS = (40, 90, 25)
@@ -103,11 +105,66 @@ def test_a_room_lets_each_band_decay_at_its_reverberation_time(features):
     assert 1.2 < ratio < 2
 
 
+def test_waves_that_meet_add_their_powers_on_average(features):
+    """Two equal powers: twice one, between none and four times, by |a + b|**2."""
+    one = np.ones((200, 40, 20), np.float32)
+    both = sampler(features, interference=True)._at_once(one, one)
+    assert both.mean() == pytest.approx(2, rel=0.02)
+    # 2 cos(phase) of one component has a variance of 2, of six components a third
+    assert both[..., 0].std() == pytest.approx(2**0.5, rel=0.1)
+    assert both[..., -1].std() == pytest.approx((2 / 6) ** 0.5, rel=0.1)
+    assert both.min() > 0
+    np.testing.assert_array_equal(sampler(features)._at_once(one, one), 2 * one)
+
+
+def test_interference_makes_frames_as_rough_as_recorded_rooms_do(corpora_folder):
+    """Changes of loud frames from one to the next, dB: in rooms, and made on frames."""
+    spec = dataclasses.replace(
+        SPEC, window_ms=32.0, hop_ms=20.0, f_min_hz=50.0, n_mels=32
+    )
+    files = sorted((corpora_folder / "ravdess").rglob("*.flac"))[::120]
+    clips = [read_clip(file, 16000) for file in files]
+    frames = [static_features(clip, spec) for clip in clips]
+
+    def roughness(index, heard):
+        dry = frames[index][: len(heard)]
+        loud = dry > dry.mean(0) + dry.std(0)
+        change_db = 10 / np.log(10) * np.where(loud, heard - dry, np.nan)
+        return np.nanmean(np.abs(np.diff(change_db, axis=0)))
+
+    recorded = [
+        roughness(index, static_features(in_room(clip, read_clip(file, 16000)), spec))
+        for file in training_recordings("rir", corpora_folder)
+        for index, clip in enumerate(clips)
+    ]
+
+    def made(interference):
+        rough = []
+        for index, dry in enumerate(frames):
+            clip = dataclasses.replace(spec, frames_per_window=len(dry))
+            alone = FeatureSet(clip, (None,), dry, np.array([0, len(dry)]))
+            room = {
+                "reverberation": 1.0,
+                "reverberation_s": (0.35, 0.8),
+                "direct_to_reverberant_db": (-2.0, 4.0),
+            }
+            windows = sampler(alone, interference=interference, **room).windows(
+                np.zeros(8, int)
+            )
+            rough += [roughness(index, window) for window in windows]
+        return np.mean(rough)
+
+    assert made(interference=True) == pytest.approx(np.mean(recorded), rel=0.15)
+    assert made(interference=False) < 0.8 * np.mean(recorded)
+
+
 def test_only_the_share_of_windows_is_heard_in_a_room(features):
     heard = sampler(features, reverberation=0.3).windows(np.zeros(300, int))
     changed = (heard != features.clip_frames(0)).any((1, 2))
     assert 0.2 < changed.mean() < 0.4
     assert np.isfinite(heard).all()
+    noisy = sampler(features, noise_snr_db=(0.0, 0.0), interference=True)
+    assert np.isfinite(noisy.windows(np.zeros(100, int))).all()
 
 
 def test_an_equaliser_shifts_bands_smoothly(features):
