@@ -104,7 +104,7 @@ class Objective:
         outputs = [student.output]
         for head in heads:
             outputs.append(self._head(head, _embedding(student), epochs))
-        shares = _shares(student)
+        shares = shares_of(student)
         self.towers = len(shares)
         outputs += shares
         if teachers:
@@ -169,8 +169,8 @@ class Objective:
         )
 
 
-def _shares(student: Any) -> list[Any]:
-    """What the towers give to the answer, if the network has towers.
+def shares_of(student: Any) -> list[Any]:
+    """What the towers give to the answer, or nothing where there are no towers.
 
     By the graph, back from the output: in a network that is pruned or made aware of
     quantization, layers have other names, or belong to a second network as well.

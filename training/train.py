@@ -23,7 +23,7 @@ from training.dataset import FeatureSet, stored_statistics
 from training.errors import RunError
 from training.keras import computing_in, reseed, set_seed, tf, tf_keras
 from training.metrics import unweighted_average_recall
-from training.objective import Objective
+from training.objective import Objective, shares_of
 from training.predict import keras_probabilities, predict_clips
 from training.progress import Progress
 from training.runs import Run, clip_key
@@ -222,7 +222,8 @@ def find_start(config: Config) -> tuple[Run, ...]:
 def start_from(model: Any, run: Run, config: Config) -> None:
     """Give a network the weights of a finished run, in place.
 
-    The last layer takes part only if the labels are the same.
+    What answers (the last layer, or each tower's) takes part only if the labels are
+    the same.
 
     Raises:
         RunError: the run's network or features are others.
@@ -238,8 +239,10 @@ def start_from(model: Any, run: Run, config: Config) -> None:
     same_labels = run.config.labels == config.labels
     with_weights = [layer for layer in model.layers if layer.weights]
     sources = [layer for layer in run.model().layers if layer.weights]
+    answering = [share._keras_history.layer for share in shares_of(model)]
+    answering = answering or with_weights[-1:]
     for layer, source in zip(with_weights, sources, strict=True):
-        if same_labels or layer is not with_weights[-1]:
+        if same_labels or all(layer is not other for other in answering):
             layer.set_weights(source.get_weights())
 
 

@@ -17,7 +17,12 @@ from training import runs, stages, teaching, zoo
 from training.batches import Batches
 from training.errors import ProtocolError, RunError
 from training.keras import tf, tf_keras
-from training.objective import GradientReversal, Objective, soft_cross_entropy
+from training.objective import (
+    SHARE,
+    GradientReversal,
+    Objective,
+    soft_cross_entropy,
+)
 from training.predict import keras_logits, predict_clips, softmax
 from training.progress import Progress
 from training.schedule import Schedule
@@ -521,6 +526,25 @@ def test_a_training_begins_with_the_weights_of_another(made_up, tmp_path):
     deeper = made_up_config(features={"f_max_hz": 4000.0})
     with pytest.raises(RunError, match="other features"):
         start_from(network(deeper), copy, deeper)
+
+
+@pytest.mark.parametrize("labels", [["sad", "happy"], ["happy", "sad", "angry"]])
+def test_towers_answer_anew_where_labels_are_others(made_up, tmp_path, labels):
+    towers = {"channels": [8, 4], "towers": 2}
+    config = made_up_config(model=towers)
+    source = run_of(tmp_path / "source", config, made_up)
+    other = made_up_config(model=towers, labels=labels)
+    assert other.labels != config.labels
+    model = network(other)
+    before = [layer.get_weights() for layer in model.layers]
+    start_from(model, source, other)
+    for layer, fresh, taught in zip(
+        model.layers, before, source.model().layers, strict=True
+    ):
+        answers = layer.name.startswith(SHARE)
+        expected = fresh if answers else taught.get_weights()
+        for one, two in zip(layer.get_weights(), expected, strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def test_who_taught_a_forebear_is_no_stranger(made_up, tmp_path):
