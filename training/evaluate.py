@@ -19,6 +19,7 @@ from conversion.variants import SHIPPED
 from edge_ser import bundle
 from edge_ser.classifier import Classifier
 from edge_ser.features import FeatureSpec
+from edge_ser.interpreter import Interpreter
 from training import confidence, ledger, progress, report, runs, stages, workers
 from training import protocol as protocols
 from training.batches import label_indices
@@ -28,7 +29,6 @@ from training.dataset import FeatureSet, read_clip
 from training.errors import ProtocolError, RunError
 from training.predict import (
     clip_windows,
-    keras_logits,
     keras_probabilities,
     predict_clips,
 )
@@ -239,6 +239,7 @@ def judge(
     """Train a model that is a stranger to two folds, and save what it answers to each.
 
     Its answers to the one's test clips give the other's temperature, see `temperature`.
+    Its shipped variant answers: pruning makes a network surer of itself.
     """
     # The speakers left out stop nothing: the folds' models are trained without them.
     recipe = dataclasses.replace(config.recipe, early_stopping_epochs=0)
@@ -252,6 +253,7 @@ def judge(
     else:
         for number in (fold, other):
             _answers_file(folder, number).unlink(missing_ok=True)
+        shutil.rmtree(folder / "bundles", ignore_errors=True)
         stages.train_run(
             config,
             features,
@@ -265,17 +267,31 @@ def judge(
     for number, asked in ((fold, tested), (other, tested_by_other)):
         file = _answers_file(folder, number)
         if not file.exists():
-            _save_answers(file, run, asked, features)
+            shipped = folder / "bundles" / f"{SHIPPED_VARIANT}.tflite"
+            if not shipped.exists():
+                stages.convert_run(
+                    run,
+                    features,
+                    data,
+                    out / "cache",
+                    shipped.parent,
+                    [SHIPPED_VARIANT],
+                )
+            _save_answers(file, run, shipped, asked, features)
 
 
 def _answers_file(folder: pathlib.Path, fold: int) -> pathlib.Path:
-    return folder / f"answers-{fold}.npz"
+    return folder / f"answers-{SHIPPED_VARIANT}-{fold}.npz"
 
 
 def _save_answers(
-    file: pathlib.Path, run: runs.Run, asked: FeatureSet, features: FeatureSet
+    file: pathlib.Path,
+    run: runs.Run,
+    shipped: pathlib.Path,
+    asked: FeatureSet,
+    features: FeatureSet,
 ) -> None:
-    """A run's logits for every window of clips of strangers."""
+    """A run's bundle's logits for every window of clips of strangers."""
     heard = [clip for clip in features.clips if run.has_heard(clip)]
     protocols.assert_strangers(heard, asked.clips)
     asked = asked.with_spec(run.spec)
@@ -283,10 +299,11 @@ def _save_answers(
         clip_windows(asked, index, run.config.hop_frames)
         for index in range(len(asked.clips))
     ]
+    interpreter = Interpreter(bundle.read(shipped).model)
     partial = file.with_name(f"partial-{file.name}")
     np.savez(
         partial,
-        logits=keras_logits(run.model())(np.concatenate(clips)),
+        logits=[interpreter.logits(window) for clip in clips for window in clip],
         windows=[len(clip) for clip in clips],
         truth=label_indices(asked, run.config.labels),
     )

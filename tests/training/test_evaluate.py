@@ -11,7 +11,7 @@ pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.
 from conftest import TINY_CONFIG
 from edge_ser import bundle
 from edge_ser.classifier import Classifier
-from training import confidence, config, evaluate, ledger, report, runs, stages
+from training import confidence, config, evaluate, ledger, predict, report, runs, stages
 from training.__main__ import main
 from training.dataset import read_clip
 from training.errors import ProtocolError, RunError
@@ -219,9 +219,16 @@ def test_a_folds_temperature_comes_from_who_never_heard_its_speakers(evaluated):
     quick, data, out, results = evaluated
     features = stages.load_features(quick, data, out / "cache")
     judge = runs.load(out / "judges/folds-1-2")
+    shipped = Classifier.load(judge.folder / "bundles/int8-pruned.tflite")
     for fold, other in ((1, 2), (2, 1)):
-        asked = np.load(judge.folder / f"answers-{other}.npz")
-        assert len(asked["truth"]) == len(stages.split(features, quick, other)[1].clips)
+        asked = np.load(judge.folder / f"answers-int8-pruned-{other}.npz")
+        strange = stages.split(features, quick, other)[1].clips
+        shares = predict.clip_means(predict.softmax(asked["logits"]), asked["windows"])
+        assert len(asked["truth"]) == len(shares) == len(strange)
+        # What ships answers, not the network before it was pruned and quantized.
+        for clip, expected in zip(strange[:3], shares, strict=False):
+            answer = shipped.classify(read_clip(clip.path, 16000), 16000)
+            assert [*answer.probabilities.values()] == pytest.approx(expected, abs=1e-5)
         fitted = confidence.fit_temperature(**asked)
         assert fitted != 1
         assert runs.load(out / f"seed-0/fold-{fold}").temperature == fitted
@@ -234,12 +241,12 @@ def test_a_folds_temperature_comes_from_who_never_heard_its_speakers(evaluated):
 
 def test_damaged_answers_are_named(evaluated, tmp_path):
     _, _, out, _ = evaluated
-    whole = (out / "judges/folds-1-2/answers-2.npz").read_bytes()
-    file = evaluate.judge_folder(tmp_path, (1, 2)) / "answers-2.npz"
+    whole = (out / "judges/folds-1-2/answers-int8-pruned-2.npz").read_bytes()
+    file = evaluate.judge_folder(tmp_path, (1, 2)) / "answers-int8-pruned-2.npz"
     file.parent.mkdir(parents=True)
     for damaged in (b"", whole[: len(whole) // 2]):
         file.write_bytes(damaged)
-        with pytest.raises(RunError, match=r"answers-2\.npz is damaged; remove it"):
+        with pytest.raises(RunError, match=r"-2\.npz is damaged; remove it"):
             evaluate.temperature(tmp_path, [(1, 2)], 1)
 
 
