@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import hashlib
 import json
 import pathlib
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from conversion import flatbuffer
+from conversion import bundles, flatbuffer
 from conversion.variants import ALL, Variant
 from edge_ser import bundle
 from edge_ser.errors import EdgeSerError
@@ -136,11 +135,7 @@ def _fold(
 
 def _claim(run: runs.Run, out: pathlib.Path) -> None:
     """What a folder holds is taken as it is, so it must be of the same training."""
-    model = run.folder / "model.keras"
-    try:
-        digest = hashlib.sha256(model.read_bytes()).hexdigest()
-    except OSError as error:
-        raise RunError(f"{model}: cannot be read: {error.strerror}") from error
+    digest = bundles.digest(run.folder / "model.keras")
     file = out / _MADE_FROM
     if not file.exists():
         runs.write(file, digest)

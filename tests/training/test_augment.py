@@ -163,6 +163,10 @@ def test_only_the_share_of_windows_is_heard_in_a_room(features):
     changed = (heard != features.clip_frames(0)).any((1, 2))
     assert 0.2 < changed.mean() < 0.4
     assert np.isfinite(heard).all()
+
+
+def test_noise_that_adds_as_waves_stays_finite(features):
+    """Waves of one power that cancel leave nothing, and its logarithm is no number."""
     noisy = sampler(features, noise_snr_db=(0.0, 0.0), interference=True)
     assert np.isfinite(noisy.windows(np.zeros(100, int))).all()
 
