@@ -5,8 +5,9 @@ Examples:
   edge-ser mute off
   edge-ser mute status --socket /run/edge-ser/socket
 
-The listener must serve a socket: `path` in the table [socket] of its settings. Without
-one, SIGUSR1 mutes and unmutes.
+The installed service serves /run/edge-ser/socket, to root alone: sudo edge-ser mute on.
+Another listener must serve a socket (`path` in the table [socket] of its settings).
+Without one, SIGUSR1 mutes and unmutes.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ import os
 import socket
 
 from edge_ser import config as configs
-from edge_ser.errors import ConfigError, EdgeSerError
+from edge_ser.errors import EdgeSerError
 
 _ORDERS = {"on": "mute", "off": "unmute", "status": "status"}
 _PATIENCE_S = 5.0
+_OF_THE_SERVICE = "/run/edge-ser/socket"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Give the order and print the answer."""
     flags = {"socket.path": arguments.socket}
     path = configs.load(arguments.config, os.environ, flags).socket.path
-    if path is None:
-        raise ConfigError(
-            "no socket is configured; give --socket PATH, or set path in the table "
-            "[socket] of the settings"
-        )
+    path = path or _OF_THE_SERVICE
     print(_ask(path, _ORDERS[arguments.state]))
     return 0
 
@@ -55,8 +53,13 @@ def _ask(path: str, order: str) -> str:
                     # Events come over the same socket.
                     if "status" in answer:
                         return str(answer["status"])
+        except PermissionError as error:
+            raise EdgeSerError(
+                f"{path}: only the listener's own user and root may ask it; try sudo"
+            ) from error
         except (OSError, ValueError) as error:
             raise EdgeSerError(
-                f"{path}: no listener answers ({error}); is it running?"
+                f"{path}: no listener answers ({error}); is it running? --socket names "
+                "the socket of another"
             ) from error
     raise EdgeSerError(f"{path}: the listener ended without an answer")

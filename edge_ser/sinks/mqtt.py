@@ -167,7 +167,10 @@ class MqttSink:
                     settings.ca_file, settings.cert_file, settings.key_file
                 )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"mqtt: a file cannot be used: {error}") from error
+            hint = ""
+            if isinstance(error, PermissionError):  # which file, TLS does not say
+                hint = "; the service may read what the group audio may"
+            raise ConfigError(f"mqtt: a file cannot be used: {error}{hint}") from error
         if settings.user is not None:
             self._client.username_pw_set(settings.user, password)
 

@@ -178,6 +178,40 @@ def test_a_killed_process_starts_again(service):
     assert int(machine.show(UNIT, "NRestarts")) >= 1
 
 
+def test_root_mutes_it_as_installed_and_nobody_else(service):
+    machine = service
+    mute = ("/usr/local/bin/edge-ser", "mute")
+    stranger = ("setpriv", "--reuid=65534", "--clear-groups")
+    assert "try sudo" in machine.run(*stranger, *mute, "on").stderr
+    assert machine.run(*mute, "on").stdout.startswith("muted")
+    machine.wait_for(
+        "muted", lambda: machine.show(UNIT, "StatusText").startswith("muted"), 10
+    )
+    assert not machine.run(*mute, "off").stdout.startswith("muted")
+
+
+def test_a_broker_s_password_is_read_by_the_group_audio(service):
+    machine = service
+    settings = machine.root / "etc/edge-ser/config.toml"
+    good, name = settings.read_text(), "/etc/edge-ser/mqtt-password"
+    try:
+        settings.write_text(
+            f'{good}[mqtt]\nhost = "localhost"\nuser = "box"\n'
+            f'password_file = "{name}"\n'
+        )
+        machine.run("install", "-m", "600", "/dev/null", name)
+        machine.run("systemctl", "restart", UNIT)
+        assert machine.show(UNIT, "ExecMainStatus") == "2"
+        assert "Permission denied" in (told := machine.journal(UNIT))
+        assert "what the group audio may" in told
+        machine.run("install", "-m", "640", "-g", "audio", "/dev/null", name)
+        machine.run("systemctl", "restart", UNIT)
+        assert machine.show(UNIT, "ActiveState") == "active"
+    finally:
+        settings.write_text(good)
+        machine.run("rm", "-f", name)
+
+
 def test_sigterm_ends_it_within_a_second_or_so(service):
     machine = service
     started_s = time.monotonic()

@@ -103,7 +103,7 @@ def test_mute_over_the_socket(serve, fifo, tmp_path, run):
 
 
 def test_mute_without_a_listener(run, tmp_path):
-    run("mute", "on").check_error(2, "--socket")
+    run("mute", "on").check_error(1, "/run/edge-ser/socket: no listener answers")
     run("mute", "on", "--socket", tmp_path / "s").check_error(1, "is it running?")
 
 
