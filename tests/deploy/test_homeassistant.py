@@ -209,3 +209,5 @@ def test_a_model_is_installed_and_a_bad_one_is_not(start, tmp_path):
     assert index["current"].startswith("tiny-1-")
     done = start({"device_name": "Home", "model": "nano"})
     assert "edge-ser-nano" in done.stdout
+    done = start({"device_name": "Home"})
+    assert "edge-ser-standard" in done.stdout

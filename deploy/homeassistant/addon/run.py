@@ -64,12 +64,12 @@ def main() -> None:
         token = os.environ.get("SUPERVISOR_TOKEN", "")
         options |= broker(SUPERVISOR, token)
     environment = os.environ | variables(options, FILES)
-    if options.get("model"):
-        # A refused one is told in the log; the one before it goes on.
-        name = options["model"]  # a file's, or of a model that ships
-        file = str(FILES / name) if name.endswith(".tflite") else name
-        order = ["edge-ser", "model", "install", file]
-        subprocess.run(order, env=environment, check=False)  # noqa: S603
+    # A file's name, or that of a model that ships; emptied, it takes back a former one.
+    # A refused model is told in the log; the one before it goes on.
+    name = options.get("model") or "standard"
+    file = str(FILES / name) if name.endswith(".tflite") else name
+    order = ["edge-ser", "model", "install", file]
+    subprocess.run(order, env=environment, check=False)  # noqa: S603
     order = ["edge-ser", "listen", "--wait", "--json"]
     os.execvpe(order[0], order, environment)  # noqa: S606
 
