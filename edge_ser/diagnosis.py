@@ -69,7 +69,10 @@ def check_runtime(name: str | None) -> Check:
 def check_numpy() -> Check:
     """Which numpy, on which Python."""
     found = f"{np.__version__}, Python {platform.python_version()}"
-    if int(np.__version__.split(".")[0]) < 2 and platform.machine() != "armv7l":
+    # Debian's own numpy comes and goes with the system: pip must leave it alone.
+    is_debians = "dist-packages" in pathlib.Path(np.__file__).parts
+    is_old = int(np.__version__.split(".")[0]) < 2
+    if is_old and not is_debians and platform.machine() != "armv7l":
         advice = "numpy 2 computes features a third faster: pip install 'numpy>=2'"
         if "tflite-runtime" in installed_runtimes():
             advice += " with ai-edge-litert (tflite-runtime needs numpy 1)"

@@ -98,6 +98,17 @@ def test_processor(tmp_path, governor, degrees, status, word):
     assert "asimddp" in check.found
 
 
+def test_debians_own_numpy_is_left_alone(monkeypatch):
+    monkeypatch.setattr(diagnosis.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(diagnosis.np, "__version__", "1.24.2")
+    for folder, advised in (
+        ("/usr/lib/python3/dist-packages", False),
+        ("/home/pi/venv/lib/python3.11/site-packages", True),
+    ):
+        monkeypatch.setattr(diagnosis.np, "__file__", f"{folder}/numpy/__init__.py")
+        assert bool(diagnosis.check_numpy().advice) == advised
+
+
 def test_without_microphone(run, model):
     answer = run("doctor", "--no-microphone", "--model", model)
     assert answer.code == 0, answer.out
