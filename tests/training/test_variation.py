@@ -1,4 +1,5 @@
 import csv
+import pathlib
 
 import numpy as np
 import pytest
@@ -127,3 +128,7 @@ def test_the_real_recordings_are_halved(corpora_folder):
         found = {path.name for path in training_recordings(folder, corpora_folder)}
         assert found == {name for name, use in uses.items() if use == "train"}
         assert "test" in uses.values()
+        splits = pathlib.Path(__file__).parents[2] / "training/splits"
+        with (splits / f"{folder}.csv").open(newline="") as file:
+            told = {r["path"].split("/")[1]: r["use"] for r in csv.DictReader(file)}
+        assert told == uses  # what CONTRIBUTING.md points to
