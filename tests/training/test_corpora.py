@@ -195,6 +195,16 @@ def test_folders_of_ones_own(tmp_path):
         find_clips(tmp_path, ["folders:empty"])
 
 
+def test_two_corpora_of_one_name_would_be_one(tmp_path):
+    for folder in ("home/emodb", "office/emodb"):
+        clip = tmp_path / folder / "anna/happy/1.wav"
+        clip.parent.mkdir(parents=True)
+        clip.touch()
+    for other in ("folders:office/emodb", "emodb"):
+        with pytest.raises(CorpusError, match="two corpora of one name: emodb, emodb"):
+            find_clips(tmp_path, ["folders:home/emodb", other])
+
+
 def test_a_table_of_ones_own(tmp_path):
     touch(tmp_path, "audio/1.wav", "audio/2.wav")
     table = tmp_path / "mine.csv"

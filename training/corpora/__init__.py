@@ -60,6 +60,12 @@ def find_clips(
                 f"unknown corpus {name!r}; valid: {', '.join(sorted(ADAPTERS))}, "
                 "folders:PATH, table:FILE.csv, audformat:PATH"
             )
+    called = [corpus_name(name) for name in names]
+    if len(set(called)) < len(called):
+        raise CorpusError(
+            f"two corpora of one name: {', '.join(called)}; rename a folder, or leave "
+            "one out"
+        )
     own_clips = [
         clip
         for n in names

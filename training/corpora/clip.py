@@ -20,7 +20,7 @@ class Clip:
     gender: str
     """``female``, ``male``, or empty if not known."""
     emotion: str
-    """A word of `training.labels.VOCABULARY`."""
+    """A word of `training.labels.VOCABULARY`, or of a config's ``label_map``."""
     sentence: str
     """A code of the spoken text, unique within the corpus."""
     language: str
