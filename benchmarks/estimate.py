@@ -115,14 +115,14 @@ def _size(tensor: flatbuffer.Tensor) -> int:
 
 def estimate(model: bytes) -> dict[str, Any]:
     """Least milliseconds a window on each board, and the layers behind it."""
-    layers = layers_of(model)
+    graph, layers = flatbuffer.read(model), layers_of(model)
     boards = []
     for board in BOARDS:
         compute_s = [layer.macs / board.macs_a_second for layer in layers]
         memory_s = [layer.bytes_moved / board.memory_gb_s / 1e9 for layer in layers]
         if board.name == _CORAL:
             memory_s = [0.0] * len(layers)
-            memory_s[0] = layers[0].bytes_moved / board.memory_gb_s / 1e9
+            memory_s[0] = _size(graph.inputs[0]) / board.memory_gb_s / 1e9
         bound = [max(pair) for pair in zip(compute_s, memory_s, strict=True)]
         boards.append(
             {
