@@ -22,6 +22,21 @@ COLUMNS = (
 )
 
 
+def commit() -> str:
+    """What git calls this code, ``-dirty`` where it was changed; or ``unknown``."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:  # no git
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
 def append(
     ledger: pathlib.Path,
     config: str,
@@ -38,13 +53,6 @@ def append(
         scored: the row of `report.figures_table` that counts.
         note: what else is to be known.
     """
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=pathlib.Path(__file__).parent,
-    ).stdout.strip()
     new = not ledger.exists()
     with ledger.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -54,7 +62,7 @@ def append(
         writer.writerow(
             [
                 now.strftime("%Y-%m-%d %H:%M:%S"),
-                commit or "unknown",
+                commit(),
                 config,
                 protocol,
                 " ".join(map(str, folds)),

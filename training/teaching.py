@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edge_ser.features import FeatureSpec
 from training import protocol as protocols
-from training import runs
+from training import runs, zoo
 from training.config import Config
 from training.corpora import Clip
 from training.dataset import FeatureSet, frame_spec
@@ -110,7 +110,8 @@ def teach(
     for teacher in teachers:
         features = learned
         if frame_spec(teacher.spec) != frame_spec(learned.spec):
-            features = extract(learned.clips, teacher.spec)
+            of_samples = zoo.takes_samples(teacher.config.architecture)
+            features = extract(learned.clips, teacher.spec, samples=of_samples)
         logits = keras_logits(teacher.model())
         answers.append(
             predict_clips(

@@ -7,8 +7,11 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Collection, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import TypeVar
+
+from training.errors import RunError
 
 _T = TypeVar("_T")
 
@@ -30,15 +33,21 @@ def completed(
 
     Raises:
         Exception: what the task raised.
+        RunError: a process was ended from outside.
     """
     try:
         for done in concurrent.futures.as_completed(pending):
             done.result()
             yield done
-    except BaseException:
+    except BaseException as error:
         # Shutting the pool down instead would end its thread in a TypeError.
         for task in pending:
             task.cancel()
+        if isinstance(error, BrokenProcessPool):
+            raise RunError(
+                "a process was ended from outside; if memory ran out, take fewer "
+                "--jobs: the same command goes on"
+            ) from error
         raise
 
 

@@ -67,6 +67,17 @@ def _work(folder, number):
         raise RunError("fold 0 has no clip")
 
 
+def _end():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_that_is_killed_is_told_in_a_line():
+    with workers.pool(1) as pool:
+        pending = [pool.submit(_end)]
+        with pytest.raises(RunError, match="ended from outside; if memory ran out"):
+            list(workers.completed(pending))
+
+
 def test_a_fold_that_fails_is_told_at_once(tmp_path):
     with workers.pool(1) as pool:
         pending = [pool.submit(_work, tmp_path, number) for number in range(9)]
