@@ -8,11 +8,15 @@ import errno
 import pathlib
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edge_ser.errors import ConfigError, EdgeSerError
 from training import confidence, report
 from training import config as configs
 from training.errors import CorpusError, RunError
+
+if TYPE_CHECKING:
+    from training.dataset import FeatureSet
 
 _STANDARD = pathlib.Path(__file__).parent / "configs" / "standard.toml"
 _ABLATION = pathlib.Path(__file__).parent / "ablation.toml"
@@ -44,15 +48,18 @@ def _tune(args: argparse.Namespace) -> int:
     config = configs.load(args.config)
     space = tune.load_space(args.space)
     for dimension in space:  # mistakes show before hours of work
-        first = dimension.choices[0] if dimension.choices else dimension.low
-        configs.with_values(config, {dimension.key: first})
-    cache = args.out / "cache"
-    features = stages.load_features(config, args.data, cache, skip_bad=args.skip_bad)
+        for value in dimension.ends:
+            configs.with_values(config, {dimension.key: value})
+
+    def load(chosen: configs.Config) -> FeatureSet:
+        cache = args.out / "cache"
+        return stages.load_features(chosen, args.data, cache, skip_bad=args.skip_bad)
+
     print(
         tune.tune(
             config,
             space,
-            features,
+            load,
             args.data,
             args.out,
             method=args.method,

@@ -11,7 +11,6 @@ from typing import Any
 from edge_ser.errors import ConfigError
 from training import ablation_results, runs, stages
 from training.ablation_results import BASE, Trial
-from training.comparison import histories
 from training.config import Config, read_toml, with_values
 from training.errors import ProtocolError
 
@@ -77,9 +76,7 @@ def ablate(
     trials: list[Trial] = []
     for name, changed in configs.items():
         features = stages.load_features(changed, data, out / "cache", skip_bad=skip_bad)
-        watched = {clip.speaker_key for clip in features.clips}
-        watched &= set(validation_speakers)
-        clips = sum(clip.speaker_key in watched for clip in features.clips)
+        clips = sum(clip.speaker_key in validation_speakers for clip in features.clips)
         for seed in base_seeds if name == BASE else seeds:
             folder = out / f"{_slug(name)}-seed-{seed}"
             if not _is_done(folder, changed, seed, fold, validation_speakers):
@@ -94,8 +91,7 @@ def ablate(
                 )
                 asked = json.dumps([fold, sorted(validation_speakers)])
                 runs.write(folder / "asked.json", asked)
-            ((_, history),) = histories(folder)
-            kept = next(row for row in reversed(history) if row.get("kept"))
+            kept = runs.kept_epoch(folder)
             trials.append(
                 {
                     "change": name,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from training import ablation_results, plots, report
+from training import ablation_results, plots, report, runs
 from training.corpora import ADAPTERS
 from training.errors import RunError
 from training.metrics import (
@@ -37,7 +36,9 @@ def write(folders: Sequence[pathlib.Path], out: pathlib.Path) -> None:
     if scored:
         page.text("## Side by side\n\n" + comparison_markdown(scored))
     for folder in folders:
-        curves = histories(folder)
+        # `own` keeps its training in a folder of its own.
+        files = [*folder.glob("history*.csv"), *folder.glob("run/history.csv")]
+        curves = [(file.stem, runs.read_history(file)) for file in sorted(files)]
         ablated = (folder / ablation_results.FILE).exists()
         if folder not in scored and not curves and not ablated:
             raise RunError(f"{folder}: neither predictions.csv nor history.csv")
@@ -217,27 +218,6 @@ def _by_name(row: Mapping[str, str]) -> Mapping[str, str]:
     if adapter is None or match is None:
         return {}
     return vars(adapter.clip(pathlib.Path(row["clip"]), match))
-
-
-def histories(folder: pathlib.Path) -> list[tuple[str, list[dict[str, float]]]]:
-    """The learning histories in a folder, by name.
-
-    Raises:
-        RunError: a damaged one.
-    """
-    found = []
-    # `own` keeps its training in a folder of its own.
-    for file in sorted([*folder.glob("history*.csv"), *folder.glob("run/history.csv")]):
-        try:
-            with file.open(newline="") as opened:
-                rows = [
-                    {key: float(value) for key, value in row.items() if value}
-                    for row in csv.DictReader(opened)
-                ]
-        except (ValueError, TypeError, csv.Error) as error:
-            raise RunError(f"{file}: no learning history: {error}") from error
-        found.append((file.stem, rows))
-    return found
 
 
 def _caption(name: str, rows: Sequence[dict[str, float]]) -> str:

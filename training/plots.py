@@ -80,19 +80,19 @@ def _mark(axis: Any, history: Sequence[dict[str, float]], column: str) -> None:
 
 
 def trial_curves(
-    curves: dict[str, Sequence[dict[str, str]]], path: pathlib.Path
+    curves: dict[str, Sequence[dict[str, float]]], path: pathlib.Path
 ) -> None:
     """Training loss and the validation speakers' UA by epoch, a line a recipe.
 
     Args:
-        curves: rows of ``history.csv`` by the recipe's name.
+        curves: see `training.runs.read_history`, by the recipe's name.
     """
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, quantity in zip(axes, ("loss", "validation_ua"), strict=True):
         for label, history in curves.items():
-            rows = [row for row in history if row.get(quantity)]
-            epochs = [int(row["epoch"]) for row in rows]
-            axis.plot(epochs, [float(row[quantity]) for row in rows], label=label)
+            rows = [row for row in history if quantity in row]
+            epochs = [row["epoch"] for row in rows]
+            axis.plot(epochs, [row[quantity] for row in rows], label=label)
         told = {"loss": "training loss", "validation_ua": "validation UA"}[quantity]
         axis.set(xlabel="epoch", ylabel=told)
         axis.grid(alpha=0.3)

@@ -105,6 +105,20 @@ def load(folder: pathlib.Path) -> Run:
         raise RunError(f"{folder}/run.json is damaged: {error}") from error
 
 
+def load_of(folder: pathlib.Path, config: Config) -> Run:
+    """Open a run folder that is to be of this config.
+
+    Raises:
+        RunError: it is of another; or see `load`.
+    """
+    run = load(folder)
+    if run.config != config:
+        raise RunError(
+            f"{folder} was trained with another config; choose another --out"
+        )
+    return run
+
+
 def save(
     folder: pathlib.Path,
     *,
@@ -153,6 +167,28 @@ def save(
     write(folder / "run.json", json.dumps(values, indent=1))
     (folder / CHECKPOINT).unlink(missing_ok=True)
     return load(folder)
+
+
+def read_history(file: pathlib.Path) -> list[dict[str, float]]:
+    """A row an epoch; a quantity that was not looked at is not in it.
+
+    Raises:
+        RunError: damaged.
+    """
+    try:
+        with file.open(newline="") as opened:
+            return [
+                {key: float(value) for key, value in row.items() if value}
+                for row in csv.DictReader(opened)
+            ]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise RunError(f"{file}: no learning history: {error}") from error
+
+
+def kept_epoch(folder: pathlib.Path) -> dict[str, float]:
+    """The row of a run's history whose weights were kept."""
+    history = read_history(folder / "history.csv")
+    return next(row for row in reversed(history) if row.get("kept"))
 
 
 def write(file: pathlib.Path, text: str) -> None:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import math
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -21,7 +21,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from edge_ser.errors import ConfigError
 from training import runs, stages
-from training.comparison import histories
 from training.config import Config, read_toml, with_values
 from training.dataset import FeatureSet
 from training.errors import ProtocolError, RunError
@@ -42,6 +41,11 @@ class Dimension:
     high: float = 0.0
     log: bool = False
     whole: bool = False
+
+    @property
+    def ends(self) -> tuple[Any, ...]:
+        """All choices, or both ends of the range."""
+        return self.choices or (self.low, self.high)
 
     def suggest(self, trial: optuna.Trial) -> Any:
         """A value for a trial."""
@@ -90,7 +94,7 @@ def _dimension(where: str, key: str, value: Any) -> Dimension:
 def tune(
     config: Config,
     space: Sequence[Dimension],
-    features: FeatureSet,
+    load: Callable[[Config], FeatureSet],
     data: pathlib.Path,
     out: pathlib.Path,
     *,
@@ -106,6 +110,7 @@ def tune(
     has a run folder.
 
     Args:
+        load: gives the features of a config: a trial may ask for others.
         method: of `METHODS`. A grid takes all choices, and so needs lists.
         trials: of the study in all, those finished before included.
 
@@ -121,7 +126,7 @@ def tune(
         )
     out.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    clips = [runs.clip_key(clip) for clip in features.clips]
+    clips = [runs.clip_key(clip) for clip in load(config).clips]
     asked = _hash(config.digest, space, sorted(validation_speakers), fold, seed, clips)
     file = out / "study.db"
     with _storing(file):
@@ -140,16 +145,14 @@ def tune(
         if not (folder / "run.json").exists():
             stages.train_run(
                 chosen,
-                features,
+                load(chosen),
                 data,
                 folder,
                 seed=seed,
                 fold=fold,
                 validation_speakers=validation_speakers,
             )
-        ((_, history),) = histories(folder)
-        kept = next(row for row in reversed(history) if row.get("kept"))
-        ua = kept["validation_ua"]
+        ua = runs.kept_epoch(folder)["validation_ua"]
         print(f"trial {trial.number}: {100 * ua:.1f} UA, {trial.params}", flush=True)
         return ua
 

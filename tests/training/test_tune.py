@@ -38,7 +38,7 @@ def test_an_interrupted_study_goes_on(made_up, tmp_path, monkeypatch):
         return tune.tune(
             config,
             grid,
-            made_up,
+            lambda _: made_up,
             tmp_path,
             tmp_path / "study",
             method="grid",
@@ -66,7 +66,7 @@ def test_a_study_that_goes_on_draws_anew(made_up, tmp_path):
         told = tune.tune(
             config,
             ranged,
-            made_up,
+            lambda _: made_up,
             tmp_path,
             tmp_path / "study",
             method="random",
@@ -83,10 +83,23 @@ def test_a_study_that_goes_on_draws_anew(made_up, tmp_path):
     assert len(list((tmp_path / "study").glob("trial-*/run.json"))) == 3
 
 
+def test_each_trial_learns_from_features_of_its_own(made_up, tmp_path):
+    bands = space(tmp_path, '"features.f_min_hz" = [20.0, 60.0]')
+    asked = []
+
+    def load(config):
+        asked.append(config.features.f_min_hz)
+        return made_up
+
+    arguments = (made_up_config(recipe={"epochs": 1}), bands, load, tmp_path, tmp_path)
+    tune.tune(*arguments, method="grid", trials=2, validation_speakers=VALIDATION)
+    assert sorted(asked[1:]) == [20.0, 60.0]  # the first were the config's own
+
+
 def test_a_study_that_is_none(made_up, tmp_path):
     (tmp_path / "study.db").write_bytes(b"no database" * 99)
     choices = space(tmp_path, '"recipe.epochs" = [1]')
-    arguments = (made_up_config(), choices, made_up, tmp_path, tmp_path)
+    arguments = (made_up_config(), choices, lambda _: made_up, tmp_path, tmp_path)
     with pytest.raises(RunError, match=r"study\.db cannot be used: file is not a"):
         tune.tune(*arguments, method="grid", trials=1, validation_speakers=VALIDATION)
 
@@ -94,7 +107,7 @@ def test_a_study_that_is_none(made_up, tmp_path):
 def test_test_speakers_take_no_part(made_up, tmp_path):
     config = made_up_config()
     grid = space(tmp_path, '"recipe.epochs" = [1]')
-    arguments = (config, grid, made_up, tmp_path, tmp_path / "study")
+    arguments = (config, grid, lambda _: made_up, tmp_path, tmp_path / "study")
     with pytest.raises(ProtocolError, match="validation speakers"):
         tune.tune(*arguments, method="grid", trials=1, validation_speakers=[])
 
@@ -131,7 +144,7 @@ def test_a_grid_needs_lists(made_up, tmp_path):
         tune.tune(
             made_up_config(),
             ranged,
-            made_up,
+            lambda _: made_up,
             tmp_path,
             tmp_path / "study",
             method="grid",
@@ -146,3 +159,7 @@ def test_the_command_says_what_is_missing(tmp_path, capsys, repository):
     asked += ["--out", str(tmp_path / "o"), "--validation-speakers", "ravdess/01"]
     assert main([*asked, "--space", str(tmp_path / "none.toml")]) == 2
     assert "No such file" in capsys.readouterr().err
+    choices = tmp_path / "space.toml"
+    choices.write_text('[search]\n"augmentation.mixup" = [0.2, -1.0]\n')
+    assert main([*asked, "--space", str(choices)]) == 2
+    assert "-1.0" in capsys.readouterr().err
