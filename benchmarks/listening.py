@@ -5,8 +5,8 @@ from the recordings marked ``test``, at varied levels; every announcement is fal
 Speech: test speakers of each fold in such noise, one utterance after the other, heard
 by the bundle that was trained without them; how many are announced, rightly, after
 what delay from the onset, and how often the label changes within one. The same with
-very quiet speech and in rooms (impulse responses marked ``test``), and an hour each of
-many voices at once and of computed music: what the listener makes of hard cases.
+very quiet speech and in rooms (impulse responses marked ``test``), and a quarter of the
+hours each of many voices at once and of computed music: hard cases.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from edge_ser.decision import IDLE, UNCERTAIN, DecisionSettings
 from edge_ser.errors import ConfigError
 from edge_ser.pipeline import Decided, Pipeline
 from edge_ser.vad import GateSettings
-from training import protocol as protocols
 from training.corpora import Clip, find_clips
 
 Float32 = npt.NDArray[np.float32]
@@ -280,8 +279,8 @@ def run(arguments: argparse.Namespace) -> int:
     variants = fold_bundles(arguments.bundles, data, arguments.protocol)
     if len(variants) > 1:
         raise ConfigError(f"bundles of {', '.join(variants)} given; valid: one variant")
-    folds = {each.fold: each.classifier() for each in next(iter(variants.values()))}
-    first = next(iter(folds.values()))
+    folds = [(each, each.classifier()) for each in next(iter(variants.values()))]
+    first = folds[0][1]
     machine = describe()
     results: dict[str, Any] = {
         "command": output.command(data),
@@ -297,15 +296,13 @@ def run(arguments: argparse.Namespace) -> int:
         ("music", music(arguments.hours / 4, np.random.default_rng(seed))),
     ):
         results[name] = hear_no_talk(first, scenes)
-    protocol = protocols.load(arguments.protocol)
-    clips = find_clips(data / protocol.corpus, [protocol.corpus])
     for name, setting in SETTINGS.items():
         heard: list[Heard] = []
-        for fold, classifier in folds.items():
-            chosen = [clip for clip in clips if protocol.is_test(clip, fold)]
+        for each, classifier in folds:
+            chosen = list(each.clips)
             np.random.default_rng(seed).shuffle(chosen)  # type: ignore[arg-type]
             chosen = chosen[: arguments.clips or None]
-            random = np.random.default_rng(seed + fold)
+            random = np.random.default_rng(seed + each.fold)
             heard += hear_speech(
                 classifier, utterances(chosen, noises, random, setting, rooms)
             )

@@ -63,6 +63,12 @@ def _apart(words: Sequence[str]) -> Iterator[str]:
         yield from (name, value) if equals and name.startswith("--") else (word,)
 
 
+def interval(shares: Sequence[float], sign: str = "") -> str:
+    """A share with its interval's ends, in percent; ``+`` for a difference."""
+    value, low, high = (100 * x for x in shares)
+    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
+
+
 def tell(report: dict[str, Any], text: str, file: pathlib.Path | None) -> None:
     """Print the text, and write the report if a file is given."""
     print(text)

@@ -440,8 +440,7 @@ def markdown(report: dict[str, Any]) -> str:
         size = "" if row["bytes"] is None else f"{row['bytes'] / 1000:.0f}"
         score = "not scored"
         if row["ua"]:
-            ua, low, high = (100 * x for x in row["ua"])
-            score = f"{ua:.1f} [{low:.1f}, {high:.1f}]"
+            score = output.interval(row["ua"])
         parts = [
             f"{row[f'{part}_ms']:.2f} / {row[f'{part}_p95_ms']:.1f}"
             for part in ("features", "inference")

@@ -9,8 +9,8 @@ compared with, in paired bootstraps over speakers.
 from __future__ import annotations
 
 import argparse
+import gzip
 import pathlib
-import zlib
 from typing import Any
 
 import numpy as np
@@ -119,13 +119,15 @@ class _Answers:
 
 def _answers(folds: list[FoldBundle], clips_a_fold: int) -> _Answers:
     found: _Answers | None = None
-    bar = tqdm(total=sum(len(f.clips) for f in folds), unit="clip", disable=None)
+    chosen = []
     for fold in folds:
+        order = np.random.default_rng(0).permutation(len(fold.clips))
+        chosen.append([fold.clips[index] for index in order[: clips_a_fold or None]])
+    bar = tqdm(total=sum(map(len, chosen)), unit="clip", disable=None)
+    for fold, clips in zip(folds, chosen, strict=True):
         classifier = fold.classifier()
         found = found or _Answers(classifier.labels)
-        order = np.random.default_rng(0).permutation(len(fold.clips))
-        for index in order[: clips_a_fold or None]:
-            clip = fold.clips[index]
+        for clip in clips:
             samples = load(clip.path)
             answer = classifier.classify(samples, RATE_HZ)
             found.truth.append(classifier.labels.index(clip.emotion))
@@ -185,7 +187,7 @@ def _size(bundle: FoldBundle) -> dict[str, int]:
     model = bundle.classifier().bundle.model
     return {
         "model_bytes": len(model),
-        "compressed_bytes": len(zlib.compress(model, 9)),
+        "compressed_bytes": len(gzip.compress(model, 9, mtime=0)),
     }
 
 
@@ -201,8 +203,9 @@ def markdown(report: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, row in report["variants"].items():
-        ua, wa = _interval(row["ua"]), _interval(row["wa"])
-        change = "" if name == report["reference"] else _signed(row["ua_change"])
+        ua, wa = output.interval(row["ua"]), output.interval(row["wa"])
+        change = output.interval(row["ua_change"], "+")
+        change = "" if name == report["reference"] else change
         lines.append(
             f"| {name} | {ua} | {wa} | {change} | {100 * row['agreement']:.1f} % "
             f"| {row['calibration_error']:.3f} |"
@@ -240,21 +243,11 @@ def markdown(report: dict[str, Any]) -> str:
     for number, label in enumerate(report["labels"]):
         cells = []
         for name, row in variants.items():
-            change = f" ({_signed(row['recall_change'][number])})"
+            change = f" ({output.interval(row['recall_change'][number], '+')})"
             shown = "" if name == report["reference"] else change
             cells.append(f"{100 * row['recall'][number]:.1f}{shown}")
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _interval(figure: list[float]) -> str:
-    value, low, high = (100 * x for x in figure)
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _signed(figure: list[float]) -> str:
-    value, low, high = (100 * x for x in figure)
-    return f"{value:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
 def _percentiles(timing: dict[str, float]) -> str:

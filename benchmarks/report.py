@@ -20,6 +20,7 @@ from benchmarks import (
     instructions,
     listener_cost,
     listening,
+    output,
     peers,
     pictures,
     quantization,
@@ -249,15 +250,14 @@ def in_short(parts: _Report) -> str:
     if "quantization" in parts:
         part = parts["quantization"]
         name, row = _shipping(part)
-        ua, low, high = (100 * x for x in row["ua"])
         lines.append(
-            f"{name}: UA {ua:.1f} [{low:.1f}, {high:.1f}] on {part['clips']} clips of "
+            f"{name}: UA {output.interval(row['ua'])} on {part['clips']} clips of "
             f"speakers that no training heard; {row['model_bytes'] / 1000:.0f} kB"
         )
         if name != part["reference"]:
-            change, low, high = (100 * x for x in row["ua_change"])
+            change = output.interval(row["ua_change"], "+")
             lines.append(
-                f"Against {part['reference']}: {change:+.1f} [{low:+.1f}, {high:+.1f}] "
+                f"Against {part['reference']}: {change} "
                 f"points of UA, {100 * row['agreement']:.1f} % of answers the same"
             )
     if "window" in parts:

@@ -314,7 +314,7 @@ def markdown(report: dict[str, Any]) -> str:
                     lines.append(f"| {name} | {group} | {_group(row)} |")
             if "difference" in groups:
                 one, other = (group for group in groups if group != "difference")
-                gap = _interval(groups["difference"], "+")
+                gap = output.interval(groups["difference"], "+")
                 gaps.append(
                     f"- {name}: UA of {one} minus that of {other}: {gap} points"
                 )
@@ -335,14 +335,9 @@ def _cell(row: dict[str, Any]) -> str:
     return f"{100 * row['ua_change'][0]:+.1f}, {100 * row['unchanged']:.1f} %{verdict}"
 
 
-def _interval(figure: list[float], sign: str = "") -> str:
-    value, low, high = (100 * x for x in figure)
-    return f"{value:{sign}.1f} [{low:{sign}.1f}, {high:{sign}.1f}]"
-
-
 def _group(row: dict[str, Any]) -> str:
     noise, small = row["least_ua_change"], row["least_unchanged"]
-    cells = [str(row["clips"]), _interval(row["clean_ua"])]
+    cells = [str(row["clips"]), output.interval(row["clean_ua"])]
     cells.append("" if noise is None else f"{100 * noise:+.1f}")
     cells.append("" if small is None else f"{100 * small:.1f} %")
     return " | ".join(cells)

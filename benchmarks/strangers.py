@@ -8,10 +8,11 @@ import pathlib
 import re
 from collections.abc import Iterable
 
+from edge_ser import bundle
 from edge_ser.bundle import Card
 from edge_ser.classifier import Classifier
 from training import protocol as protocols
-from training.corpora import ADAPTERS, Clip, find_clips
+from training.corpora import Clip, find_clips
 from training.errors import ProtocolError
 
 REFERENCE = "float32"
@@ -48,20 +49,25 @@ def fold_bundles(
             that has learnt from those who test it.
         BundleError, CorpusError: unreadable files.
     """
-    if protocol_name == protocols.LEAVE_ONE_CORPUS_OUT:
-        corpora = [name for name in ADAPTERS if (data / name).is_dir()]
-        clips = [clip for name in corpora for clip in find_clips(data / name, [name])]
+    files = expanded(paths)
+    if protocol_name in protocols.ACROSS_CORPORA:
+        # Those of the config: a fold's number is its corpus's place among them.
+        cards = [bundle.read(path).card for path in files]
+        corpora = {entry["corpus"] for card in cards for entry in card.training_data}
     else:
-        corpus = protocols.load(protocol_name).corpus
-        clips = find_clips(data / corpus, [corpus])
+        base = protocol_name.removesuffix(protocols.SENTENCES)
+        corpora = {protocols.load(base).corpus}
+    clips = [
+        clip for name in sorted(corpora) for clip in find_clips(data / name, [name])
+    ]
     protocol = protocols.load(protocol_name, clips)
     clips = _once(clips)
     found: dict[str, list[FoldBundle]] = {}
-    for path in expanded(paths):
+    for path in files:
         fold = fold_of(path)
         if fold not in protocol.test_speakers:
             raise ProtocolError(f"{path}: {protocol.name} has no fold {fold}")
-        card = Classifier.load(path).card
+        card = bundle.read(path).card
         variant = card.quantization
         tested = tuple(clip for clip in clips if protocol.is_test(clip, fold))
         _check_strangers(path, card, clips, tested)

@@ -64,7 +64,7 @@ def _job(args: argparse.Namespace) -> tuple[bundles.Job, Any, str]:
 
     run = runs.load(args.run)
     data = args.data or run.data
-    cache = args.cache or args.run.parent / "cache"
+    cache = args.cache or _cache_of(run.folder)
     features = stages.run_features(run, data, cache)
     job = stages.conversion_job(run, features, data, cache)
     windows, told = stages.proof_windows(run, features)
@@ -74,7 +74,7 @@ def _job(args: argparse.Namespace) -> tuple[bundles.Job, Any, str]:
 def _verify(args: argparse.Namespace) -> int:
     made = list(bundles.made_before(args.bundles))
     if args.score:
-        _assert_made_of(args.run, made)
+        _check_scorable(args.run, made)
     job, windows, told = _job(args)
     proofs, problems = [], []
     for each in made:
@@ -121,11 +121,14 @@ def _explain(job: bundles.Job, windows: Any, out: pathlib.Path) -> None:
     print(f"error of each layer of int8 against float\n\n{explain.as_markdown(layers)}")
 
 
-def _assert_made_of(run_folder: pathlib.Path, made: list[bundles.Made]) -> None:
+def _check_scorable(run_folder: pathlib.Path, made: list[bundles.Made]) -> None:
     """Bundles of another fold may have learned from this one's test speakers."""
     from training import runs
 
-    own = bundles.digest(runs.load(run_folder).folder / "model.keras")
+    run = runs.load(run_folder)
+    if run.fold is None:
+        raise ConversionError(f"{run_folder} left no fold out; there is nobody to test")
+    own = bundles.digest(run.folder / "model.keras")
     for each in made:
         if each.model_sha256 != own:
             raise ConversionError(
@@ -138,11 +141,8 @@ def _score(args: argparse.Namespace, paths: dict[str, pathlib.Path]) -> None:
     from training import evaluate, report, runs, stages
 
     run = runs.load(args.run)
-    features = stages.run_features(run, args.data, args.cache)
-    if run.fold is None:
-        raise ConversionError(
-            f"{args.run} left no fold out; there is nobody to test on"
-        )
+    cache = args.cache or _cache_of(run.folder)
+    features = stages.run_features(run, args.data, cache)
     rows = evaluate.score_fold(run, features, paths)
     folds, seeds = [run.fold], [run.seed]
     _publish(args.results, run.config, folds, seeds, rows, "conversion verify")
@@ -202,11 +202,11 @@ def _measure(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cache_of(folds: pathlib.Path) -> pathlib.Path:
+def _cache_of(runs: pathlib.Path) -> pathlib.Path:
     """The features that its evaluation, or its row of the zoo, has computed."""
-    near = [folds, *folds.resolve().parents[:3]]
+    near = [runs, *runs.resolve().parents[:3]]
     found = [each / "cache" for each in near if (each / "cache").is_dir()]
-    return found[0] if found else folds / "cache"
+    return found[0] if found else near[1] / "cache"
 
 
 def _inspect(args: argparse.Namespace) -> int:

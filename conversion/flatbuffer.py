@@ -27,13 +27,6 @@ class Tensor:
     """Of its quantization: one, or one a channel; empty for none."""
     zero_points: tuple[int, ...] = ()
 
-    @property
-    def zero_fraction(self) -> float | None:
-        """Share of zeros among the stored values."""
-        if self.constant is None or not self.constant.size:
-            return None
-        return float((self.constant == 0).mean())
-
 
 @dataclasses.dataclass(frozen=True)
 class Operator:

@@ -14,7 +14,6 @@ from conversion.worker import alone
 
 Float32 = npt.NDArray[np.float32]
 
-ARITHMETIC = ("float32", "float16", "dynamic-range", "int8")
 _LIMIT_S = 900.0
 
 

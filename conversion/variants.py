@@ -17,7 +17,7 @@ class Variant:
 
     name: str
     arithmetic: str
-    """See `conversion.tflite.ARITHMETIC`."""
+    """``float32``, ``float16``, ``dynamic-range`` or ``int8``."""
     about: str
     sparsity: float | None = None
     """Share of weights that become zero; None is the recipe's own."""

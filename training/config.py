@@ -115,7 +115,7 @@ class Config:
     corpora: tuple[str, ...]
     labels: tuple[str, ...]
     protocol: str
-    """The folds that judge it: a name in the folds file."""
+    """The folds that judge it: see `training.protocol.load`."""
     architecture: str
     model: dict[str, Any]
     features: FeatureSpec

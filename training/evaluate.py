@@ -151,11 +151,8 @@ def _check_request(
     for seed in seeds:
         for fold in folds:
             folder = fold_folder(out, seed, fold)
-            trained = (folder / "run.json").exists()
-            if trained and runs.load(folder).config != config:
-                raise ProtocolError(
-                    f"{folder} was trained with another config; choose another --out"
-                )
+            if (folder / "run.json").exists():
+                runs.load_of(folder, config)
 
 
 def check_published(config: Config, results: pathlib.Path) -> None:
@@ -207,11 +204,7 @@ def train_fold(
 
 
 def _check_learned(folder: pathlib.Path, learned: FeatureSet, config: Config) -> None:
-    run = runs.load(folder)
-    if run.config != config:
-        raise ProtocolError(
-            f"{folder} was trained with another config; choose another --out"
-        )
+    run = runs.load_of(folder, config)
     if run.clips != set(map(runs.clip_key, learned.clips)):
         raise ProtocolError(
             f"{folder} was trained on other recordings; choose another --out"
@@ -253,7 +246,6 @@ def judge(
     else:
         for number in (fold, other):
             _answers_file(folder, number).unlink(missing_ok=True)
-        shutil.rmtree(folder / "bundles", ignore_errors=True)
         stages.train_run(
             config,
             features,
@@ -536,7 +528,7 @@ def publish(
                 stem, dot, ending = name.partition(".")
                 copy = folder / f"{stem}-fold-{fold}{dot}{ending}"
                 shutil.copyfile(source / name, copy)
-        # Seed 0 is among the published: bundles, curves and histories of its folds.
+        # Of a seed 0 that is published: bundles, curves and histories of its folds.
         for path in published.glob("*-*") if add else ():
             shutil.copyfile(path, folder / path.name)
 

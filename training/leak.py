@@ -81,7 +81,7 @@ def compare(
         ProtocolError: folds of several corpora; a folder, or evidence, of another
             config.
     """
-    if config.protocol == protocols.LEAVE_ONE_CORPUS_OUT:
+    if config.protocol in protocols.ACROSS_CORPORA:
         raise ProtocolError(f"{RANDOM_FOLDS} needs --honest folds of a single corpus")
     # Corpus and classes first: the config's own may be others.
     of_speakers = protocols.load(config.protocol.removesuffix(protocols.SENTENCES))

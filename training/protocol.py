@@ -89,6 +89,11 @@ class Protocol:
         return clip.corpus == self.corpus and clip.speaker in self.test_speakers[fold]
 
 
+def needs_clips(name: str) -> bool:
+    """Whether the folds follow from the clips, see `load`."""
+    return name in ACROSS_CORPORA or name.endswith(SENTENCES)
+
+
 def load(name: str, clips: Iterable[Clip] | None = None) -> Protocol:
     """The folds of a protocol.
 

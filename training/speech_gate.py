@@ -229,7 +229,7 @@ def _at_level(samples: Float32, level_db: float) -> Float32:
 def windows(scenes: Scenes) -> Iterator[tuple[Float32, int]]:
     """Windows of the model's input with their targets."""
     random = scenes.random
-    frames_per_10_ms = SPEC.hop_ms / 10
+    steps_a_frame = SPEC.hop_ms / 10  # activity is told every 10 ms
     for index in range(SPEECH_SCENES + OTHER_SCENES):
         is_speech = index < SPEECH_SCENES
         samples, active = scenes.speech() if is_speech else (scenes.other(), None)
@@ -237,7 +237,7 @@ def windows(scenes: Scenes) -> Iterator[tuple[Float32, int]]:
         start = int(random.integers(4))
         for first in range(start, len(frames) - SPEC.frames_per_window + 1, 12):
             if active is not None:
-                begin = round(first * frames_per_10_ms)
+                begin = round(first * steps_a_frame)
                 heard = active[begin : begin + 100].sum() / 100
                 if heard < LEAST_SPEECH_S:
                     continue

@@ -62,6 +62,10 @@ def measure(
     if any(run.config != config for run in fold_runs) or len(seeds) > 1:
         raise ProtocolError("the folds are of different configurations or seeds")
     evaluate.check_published(config, results)
+    clips = None
+    if protocol.needs_clips(config.protocol):
+        clips = stages.usable_clips(config, data or fold_runs[0].data)
+    tested = protocol.load(config.protocol, clips).test_speakers
     load = functools.cache(lambda: stages.run_features(fold_runs[0], data, cache))
     rows: Rows = []
     not_made: dict[str, str] = {}
@@ -74,14 +78,18 @@ def measure(
         for name, reason in failed.items():
             not_made.setdefault(name, reason)
     folds = [run.fold for run in fold_runs if run.fold is not None]
-    missing = sorted(set(protocol.load(config.protocol).test_speakers) - set(folds))
+    missing = sorted(set(tested) - set(folds))
     if missing:
         raise ProtocolError(
             f"folds {', '.join(map(str, missing))} are missing; figures are told for "
             "all together"
         )
-    names = {variant.name for variant in wanted} - set(not_made)
-    rows = [row for row in rows if row["variant"] in {report.REFERENCE, *names}]
+    # What was scored at another time, too, if it was in every fold.
+    groups = report.by_variant(rows)
+    of_folds = {name: {r["fold"] for r in of} for name, of in groups.items()}
+    names = [name for name, scored in of_folds.items() if len(scored) == len(folds)]
+    rows = [row for row in rows if row["variant"] in names]
+    names.remove(report.REFERENCE)
     files = {name: _files(name, folds, out) for name in _ORDER if name in names}
     told = {"files": files, "not_made": not_made}
     _publish(config, rows, told, folds, seeds, results, ledger_file)

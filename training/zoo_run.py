@@ -5,7 +5,6 @@ What is finished is not computed again, so a run that was ended goes on where it
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import pathlib
@@ -222,8 +221,8 @@ def run(
         scale_epochs: below 1 for a try of the machinery.
 
     Raises:
-        RunError: an unknown row, a seed given twice, a damaged row, or a try that
-            would be published as evidence.
+        RunError: an unknown row, a seed given twice, a protocol of folds that are not
+            speakers alone, a damaged row, or a try that would be published as evidence.
     """
     check(names)
     if len(set(seeds)) != len(seeds):
@@ -232,6 +231,12 @@ def run(
         raise RunError(f"--scale-epochs is {scale_epochs}; valid: above 0, at most 1")
     if scale_epochs != 1 and results == zoo_results.RESULTS:
         raise RunError("--scale-epochs is for a try: give it other --results")
+    apart = [name for name in protocol_names if protocols.needs_clips(name)]
+    if apart:
+        raise RunError(
+            f"no row of the zoo is scored by {apart[0]}: whole corpora or "
+            f"texts apart; valid: {', '.join(PROTOCOLS)}"
+        )
     for name in names:
         for protocol_name in protocol_names:
             folder = results / f"{name}-{protocol_name}"
@@ -403,17 +408,11 @@ def trial(
         run_folder = folder / f"{config.name}-{longer.recipe.epochs}"
         if not (run_folder / "run.json").exists():
             with workers.pool(1) as pool:
-                pool.submit(_trial, longer, data, out / "cache", run_folder).result()
-        made = runs.load(run_folder)
-        if made.config != longer:
-            raise RunError(
-                f"{run_folder} was trained with another config; choose another --out"
-            )
-        looks = [
-            float(row["validation_ua"])
-            for row in history(run_folder)
-            if row.get("validation_ua")
-        ]
+                task = pool.submit(_trial, longer, data, out / "cache", run_folder)
+                list(workers.completed([task]))
+        runs.load_of(run_folder, longer)
+        rows = runs.read_history(run_folder / "history.csv")
+        looks = [row["validation_ua"] for row in rows if "validation_ua" in row]
         curves.append(looks)
         tried.append(
             {
@@ -447,22 +446,19 @@ def mean_cost_s(folders: Sequence[pathlib.Path]) -> float | None:
     return float(np.mean(costs)) if costs else None
 
 
-def history(run_folder: pathlib.Path) -> list[dict[str, str]]:
-    """The rows of a run's ``history.csv``."""
-    with (run_folder / "history.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def _picture(
     folder: pathlib.Path, trials: dict[str, dict[str, Any]], path: pathlib.Path
 ) -> pathlib.Path:
     """Validation UA and training loss by epoch, of the trials that count."""
-    curves = {}
+    names = {}
     for kind, told in trials.items():
-        curves[_RECIPES[kind]] = history(folder / told["run"])
+        names[_RECIPES[kind]] = told["run"]
         if "in_vain" in told:
-            name = f"{_RECIPES[kind]}, twice as long"
-            curves[name] = history(folder / told["in_vain"]["run"])
+            names[f"{_RECIPES[kind]}, twice as long"] = told["in_vain"]["run"]
+    curves = {
+        label: runs.read_history(folder / run / "history.csv")
+        for label, run in names.items()
+    }
     plots.trial_curves(curves, path)
     return path
 
@@ -512,10 +508,8 @@ def _fold(
         if whole:
             cost = {"cpu_s": round(time.process_time() - started, 1)}
             runs.write(folder / _COST, json.dumps(cost) + "\n")
-    elif runs.load(folder).config != config:
-        raise RunError(
-            f"{folder} was trained with another config; choose another --out"
-        )
+    else:
+        runs.load_of(folder, config)
     evaluate.convert_and_score(
         config, features, data, out, seed=seed, fold=fold, variants=variants
     )

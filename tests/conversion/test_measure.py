@@ -103,6 +103,29 @@ def test_the_cost_of_a_variant_is_told_and_noted_once(folds, capsys):
     assert line["variant"] == "int8"
 
 
+def test_a_variant_that_is_not_asked_for_again_stays(folds):
+    for file in (folds / "out").glob("*/predictions.csv"):
+        labels, rows = report.read_predictions(file)
+        rows += [{**r, "variant": "float32"} for r in rows if r["variant"] == "keras"]
+        report.write_predictions(file, rows, labels)
+        shutil.copyfile(TINY_MODEL, file.parent / "float32.tflite")
+    assert main(command(folds, "int8")) == 0
+    page = (folds / "results/variants.md").read_text()
+    assert "| float32 |" in page and "| int8 |" in page
+
+
+def test_folds_that_follow_from_the_clips_need_them_first(folds, capsys):
+    """Not when everything is scored: hours later."""
+    for file in (folds / "runs").glob("*/run.json"):
+        values = json.loads(file.read_text())
+        values["config"]["protocol"] = "one-corpus"
+        file.write_text(json.dumps(values))
+    assert main(command(folds, "int8")) == 4
+    told = capsys.readouterr()
+    assert "no data folder nowhere" in told.err
+    assert "fold" not in told.out
+
+
 def test_a_part_of_the_folds_tells_no_figure(folds, capsys):
     shutil.rmtree(folds / "runs/fold-1")
     assert main(command(folds, "int8")) == 1

@@ -129,6 +129,7 @@ def test_a_try_leaves_the_published_pictures_alone(published, tmp_path, reposito
         ({"seeds": [0, 1, 0]}, "a seed is given twice: 0 1 0"),
         ({"scale_epochs": float("nan")}, "nan; valid: above 0, at most 1"),
         ({"scale_epochs": 0.0}, "valid: above 0"),
+        ({"protocol_names": ["one-corpus"]}, "no row of the zoo is scored by"),
         ({"protocol_names": ["emdb4"]}, "unknown protocol 'emdb4'; valid: ravdess"),
     ],
 )
