@@ -103,7 +103,7 @@ def test_debians_own_numpy_is_left_alone(monkeypatch):
     monkeypatch.setattr(diagnosis.np, "__version__", "1.24.2")
     for folder, advised in (
         ("/usr/lib/python3/dist-packages", False),
-        ("/home/pi/venv/lib/python3.11/site-packages", True),
+        ("/srv/venv/lib/python3.11/site-packages", True),
     ):
         monkeypatch.setattr(diagnosis.np, "__file__", f"{folder}/numpy/__init__.py")
         assert bool(diagnosis.check_numpy().advice) == advised
