@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Sequence
 from typing import Any
 
+from edge_ser import bundle
 from edge_ser.errors import ConfigError
 from edge_ser.features import FeatureSpec
 from training import plots
@@ -202,13 +203,15 @@ def write(file: pathlib.Path, text: str) -> None:
 def with_temperature(run: Run, temperature: float) -> Run:
     """The run under another temperature, also in its folder.
 
-    What was converted and predicted under the former one goes.
+    Its bundles get the new one in their cards; what was predicted goes.
     """
     if temperature == run.temperature:
         return run
-    for bundle in (run.folder / "bundles").glob("*.tflite"):
-        bundle.unlink()
     (run.folder / "predictions.csv").unlink(missing_ok=True)
+    for file in (run.folder / "bundles").glob("*.tflite"):
+        found = bundle.read(file)
+        card = dataclasses.replace(found.card, temperature=temperature)
+        bundle.write(file, card, found.model)
     values = json.loads((run.folder / "run.json").read_text())
     values["temperature"] = temperature
     write(run.folder / "run.json", json.dumps(values, indent=1))

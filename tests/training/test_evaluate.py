@@ -239,6 +239,18 @@ def test_a_folds_temperature_comes_from_who_never_heard_its_speakers(evaluated):
         assert heard and not heard & {clip.speaker for clip in tested}
 
 
+def test_another_temperature_leaves_the_networks_alone(evaluated, tmp_path):
+    _, _, out, _ = evaluated
+    run = runs.load(shutil.copytree(out / "seed-0/fold-2", tmp_path / "fold-2"))
+    file = run.folder / "bundles/int8-pruned.tflite"
+    before = bundle.read(file)
+    renewed = runs.with_temperature(run, run.temperature + 0.5)
+    after = bundle.read(file)
+    assert after.card.temperature == renewed.temperature == run.temperature + 0.5
+    assert after.model == before.model
+    assert not (run.folder / "predictions.csv").exists()
+
+
 def test_damaged_answers_are_named(evaluated, tmp_path):
     _, _, out, _ = evaluated
     whole = (out / "judges/folds-1-2/answers-int8-pruned-2.npz").read_bytes()
