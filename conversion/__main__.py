@@ -126,14 +126,14 @@ def _check_scorable(run_folder: pathlib.Path, made: list[bundles.Made]) -> None:
     from training import runs
 
     run = runs.load(run_folder)
-    if run.fold is None:
-        raise ConversionError(f"{run_folder} left no fold out; there is nobody to test")
     own = bundles.digest(run.folder / "model.keras")
     for each in made:
         if each.model_sha256 != own:
             raise ConversionError(
                 f"{each.path} was not made of {run_folder}; valid: a run's own bundles"
             )
+    if run.fold is None:
+        raise ConversionError(f"{run_folder} left no fold out; there is nobody to test")
 
 
 def _score(args: argparse.Namespace, paths: dict[str, pathlib.Path]) -> None:

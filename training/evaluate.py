@@ -232,7 +232,7 @@ def judge(
     """Train a model that is a stranger to two folds, and save what it answers to each.
 
     Its answers to the one's test clips give the other's temperature, see `temperature`.
-    Its shipped variant answers: pruning makes a network surer of itself.
+    Its shipped variant answers: pruning changes how sure a network is.
     """
     # The speakers left out stop nothing: the folds' models are trained without them.
     recipe = dataclasses.replace(config.recipe, early_stopping_epochs=0)
