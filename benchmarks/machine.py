@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import os
+import pathlib
 import platform
+import subprocess
 from typing import Any
 
 from edge_ser import machine
-from training import ledger
 
 _PACKAGES = (
     "numpy",
@@ -31,6 +32,20 @@ ONE_THREAD = {
 }
 
 
+def _commit() -> str:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except OSError:
+        return "unknown"
+    return done.stdout.strip() or "unknown"
+
+
 def describe() -> dict[str, Any]:
     """As JSON values, to stand beside every figure."""
     versions = {}
@@ -48,7 +63,7 @@ def describe() -> dict[str, Any]:
         **state(),
         "python": platform.python_version(),
         "packages": versions,
-        "commit": ledger.commit(),
+        "commit": _commit(),
     }
 
 
