@@ -139,7 +139,7 @@ def test_a_finished_fold_is_not_computed_again(evaluated):
 def test_another_config_does_not_reuse_the_folder(evaluated):
     quick, data, out, _ = evaluated
     other = config.parse({**quick.to_dict(), "recipe": {"epochs": 3}})
-    with pytest.raises(ProtocolError, match="trained with another config"):
+    with pytest.raises(RunError, match="trained with another config"):
         evaluate.evaluate(other, data, out, seeds=[0], folds=[1], results=out / "none")
 
 
