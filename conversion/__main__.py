@@ -122,7 +122,13 @@ def _explain(job: bundles.Job, windows: Any, out: pathlib.Path) -> None:
 
 
 def _check_scorable(run_folder: pathlib.Path, made: list[bundles.Made]) -> None:
-    """Bundles of another fold may have learned from this one's test speakers."""
+    """Refuse before anything is proven.
+
+    Bundles of another fold may have learned from this one's test speakers.
+
+    Raises:
+        ConversionError: a bundle of another run, or a run that left no fold out.
+    """
     from training import runs
 
     run = runs.load(run_folder)

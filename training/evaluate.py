@@ -78,9 +78,9 @@ def evaluate(
             trained again; its folds' temperatures, which are every seed's, are taken.
 
     Raises:
-        ProtocolError: unknown or repeated folds or seeds, a folder of another config,
-            evidence of another config under this name, labels that lack a class,
-            nothing to add to.
+        ProtocolError: unknown or repeated folds or seeds, evidence of another config
+            under this name, labels that lack a class, nothing to add to.
+        RunError: a folder of another config.
     """
     clips = stages.usable_clips(config, data)
     protocol = protocols.load(config.protocol, clips)
