@@ -162,14 +162,19 @@ class Config:
     @property
     def digest(self) -> str:
         """A hash of everything in it, for the ledger."""
-        text = json.dumps(self.to_dict(), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        return digest(self.to_dict())
 
     @property
     def hop_frames(self) -> int:
         """`decision_hop_s` in frames."""
         hop_ms = self.features.hop_samples * 1000 / self.features.sample_rate_hz
         return max(1, round(self.decision_hop_s * 1000 / hop_ms))
+
+
+def digest(values: dict[str, Any]) -> str:
+    """A hash of what `Config.to_dict` gave, now or when there were fewer keys."""
+    text = json.dumps(values, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def load(path: pathlib.Path) -> Config:

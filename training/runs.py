@@ -21,7 +21,7 @@ from edge_ser import bundle
 from edge_ser.errors import ConfigError
 from edge_ser.features import FeatureSpec
 from training import plots
-from training.config import Config, parse
+from training.config import Config, digest, parse
 from training.corpora import Clip
 from training.errors import RunError
 
@@ -82,12 +82,18 @@ def load(folder: pathlib.Path) -> Run:
     """Open a run folder, or the one within what `own` leaves behind.
 
     Raises:
-        RunError: it holds no finished run.
+        RunError: it holds no finished run, or one whose config was edited since.
     """
     if not (folder / "run.json").exists() and (folder / "run/run.json").exists():
         folder = folder / "run"
     try:
         values = json.loads((folder / "run.json").read_text())
+        # Of the values as they were written: a later version's config has more keys.
+        if digest(values["config"]) != values["config_digest"]:
+            raise RunError(
+                f"{folder}/run.json: its config is not the one it was trained with; "
+                "undo what was edited there, or train anew"
+            )
         return Run(
             folder=folder,
             config=parse(values["config"]),
@@ -232,7 +238,7 @@ def without_data(run: Run, folder: pathlib.Path) -> pathlib.Path:
         recipe=dataclasses.replace(run.config.recipe, start_from=""),
         distillation=dataclasses.replace(run.config.distillation, teachers=()),
     )
-    values |= {"config": config.to_dict(), "data": "."}
+    values |= {"config": config.to_dict(), "config_digest": config.digest, "data": "."}
     write(folder / "run.json", json.dumps(values, indent=1))
     return folder
 

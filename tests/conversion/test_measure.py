@@ -52,6 +52,11 @@ def predictions(fold, tested, variants):
     ]
 
 
+def of_config(values):
+    """What a run says of its config."""
+    return {"config": values, "config_digest": configs.digest(values)}
+
+
 @pytest.fixture
 def folds(tmp_path):
     """Run folders of every fold, and what was made of them."""
@@ -60,7 +65,7 @@ def folds(tmp_path):
         run, out = tmp_path / f"runs/fold-{fold}", tmp_path / f"out/fold-{fold}"
         run.mkdir(parents=True)
         out.mkdir(parents=True)
-        values = {"config": config.to_dict(), "seed": 0, "fold": fold, "clips": []}
+        values = {"seed": 0, "fold": fold, "clips": [], **of_config(config.to_dict())}
         values |= {"features": config.features.to_dict(), "data": "nowhere"}
         (run / "run.json").write_text(json.dumps(values))
         (run / "model.keras").write_bytes(b"weights")
@@ -118,7 +123,7 @@ def test_folds_that_follow_from_the_clips_need_them_first(folds, capsys):
     """Not when everything is scored: hours later."""
     for file in (folds / "runs").glob("*/run.json"):
         values = json.loads(file.read_text())
-        values["config"]["protocol"] = "one-corpus"
+        values |= of_config(values["config"] | {"protocol": "one-corpus"})
         file.write_text(json.dumps(values))
     assert main(command(folds, "int8")) == 4
     told = capsys.readouterr()
@@ -150,7 +155,7 @@ def test_another_configs_evidence_is_not_overwritten(folds, capsys):
     assert main(command(folds, "int8")) == 0
     for file in (folds / "runs").glob("*/run.json"):
         values = json.loads(file.read_text())
-        values["config"]["recipe"] = {"prune_epochs": 3}
+        values |= of_config(values["config"] | {"recipe": {"prune_epochs": 3}})
         file.write_text(json.dumps(values))
     assert main(command(folds, "int8")) == 1
     assert "evidence of another config" in capsys.readouterr().err

@@ -572,6 +572,7 @@ def test_who_taught_a_forebear_is_no_stranger(made_up, tmp_path):
         forebears=[child],
     )
     copy = runs.load(runs.without_data(grandchild, tmp_path / "copy"))
+    assert runs.load(runs.without_data(child, tmp_path / "of-child")).fold is None
     first, last = made_up.clips[0], made_up.clips[31]
     assert (copy.trained_on(first), copy.has_heard(first)) == (False, True)
     assert (copy.trained_on(last), copy.has_heard(last)) == (False, False)

@@ -1,5 +1,6 @@
 import csv
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -203,6 +204,18 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         runs.load(tmp_path)
     (tmp_path / "run.json").write_text('{"config": ')
     with pytest.raises(RunError, match="damaged"):
+        runs.load(tmp_path)
+
+
+def test_a_run_whose_config_was_edited_is_refused(repository, tmp_path):
+    """Other labels would be other names for what the network answers."""
+    # Written when a config had fewer keys.
+    checkpoint = repository / "training/checkpoints/standard"
+    assert runs.load(checkpoint).config.name == "standard"
+    values = json.loads((checkpoint / "run.json").read_text())
+    values["config"]["labels"].reverse()
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    with pytest.raises(RunError, match="not the one it was trained with"):
         runs.load(tmp_path)
 
 
