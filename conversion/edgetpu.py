@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -323,7 +324,7 @@ def as_text(placements: list[Placement]) -> str:
     return "\n".join(lines)
 
 
-def compile_bundle(path: pathlib.Path, out: pathlib.Path) -> str:
+def compile_bundle(path: str | os.PathLike[str], out: pathlib.Path) -> str:
     """Compile a bundle for the Edge TPU and write it with its card.
 
     Returns:

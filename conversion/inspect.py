@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import gzip
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -14,12 +15,16 @@ from conversion.flatbuffer import Graph, Tensor
 from edge_ser import bundle
 
 
-def inspect(path: pathlib.Path) -> dict[str, Any]:
+def inspect(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Everything as JSON values: card, sizes, operators, ends and graph.
+
+    Args:
+        path: of a bundle, or the name of one that ships.
 
     Raises:
         BundleError: the bundle is refused.
     """
+    file = pathlib.Path(bundle.located(path))
     checked = bundle.read(path)
     graph = flatbuffer.read(checked.model)
     counts = collections.Counter(f"{o.name} {o.version}" for o in graph.operators)
@@ -29,11 +34,11 @@ def inspect(path: pathlib.Path) -> dict[str, Any]:
         if tensor.constant is not None
     )
     return {
-        "path": str(path),
+        "path": str(file),
         "sha256": checked.sha256,
         "signed_by": checked.signature.key_id if checked.signature else None,
         "card": dataclasses.asdict(checked.card),
-        "file_bytes": path.stat().st_size,
+        "file_bytes": file.stat().st_size,
         "model_bytes": len(checked.model),
         "compressed_bytes": len(gzip.compress(checked.model, 9, mtime=0)),
         "weight_bytes": weights,
