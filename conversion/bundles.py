@@ -173,7 +173,7 @@ def _make(
         card = dataclasses.replace(card, calibration=count)
     path = out / f"{variant.name}.tflite"
     with _whole(path) as partial:
-        bundle.write(partial, card, flatbuffer)
+        partial.write_bytes(bundle.pack(card, flatbuffer))
         # What cannot be proven must not lie there as if it were.
         proof = prove(partial, saved, windows, job.sparsity)
         _record(out, variant.name, saved, job.model)

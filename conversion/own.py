@@ -108,9 +108,11 @@ def calibration(
     At most `most`, spread evenly over the folders they lie in: one a label, say.
 
     Raises:
-        ConversionError: no sound file there.
+        ConversionError: no such folder, or no sound file there.
         AudioError: one cannot be read.
     """
+    if not folder.is_dir():
+        raise ConversionError(f"{folder}: there is no such folder")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SOUNDS)
     if not paths:
         raise ConversionError(f"{folder}: no sound file below it ({' '.join(_SOUNDS)})")

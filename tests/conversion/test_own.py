@@ -105,6 +105,9 @@ def test_what_the_command_line_needs(folder, tmp_path, capsys):
     card = ["--card", str(folder / "mine.toml")]
     assert main(["convert", str(path), *card, *out]) == 1
     assert "needs --calibration" in capsys.readouterr().err
+    gone = ["--calibration", str(tmp_path / "gone")]
+    assert main(["convert", str(path), *card, *gone, *out]) == 1
+    assert "gone: there is no such folder" in capsys.readouterr().err
     empty = ["--calibration", str(tmp_path)]
     assert main(["convert", str(path), *card, *empty, *out]) == 1
     assert "no sound file below it" in capsys.readouterr().err
