@@ -46,6 +46,8 @@ class Job:
     """Where those came from, for the card."""
     fine_tune: FineTune | None = None
     """Can be pickled; None leaves out what needs more training."""
+    recipe: str = ""
+    """What decides how `fine_tune` fits: what another one made is not taken again."""
     sparsity: float = 0.5
     """Of the variants that name none themselves."""
 
@@ -236,15 +238,8 @@ def _prepared(job: Job, variant: Variant, folder: pathlib.Path) -> pathlib.Path:
     from conversion.source import load_keras
 
     assert job.fine_tune is not None
-    sparsity = job.sparsity if variant.sparsity is None else variant.sparsity
-    name = "slim" if variant.slim else f"pruned-{sparsity:.0%}".rstrip("%")
-    if variant.aware:
-        name = f"{name}-qat" if variant.pruned else "qat"
-    # What it was made from is part of the name: another run must not find it.
-    made_from = job.model.read_bytes() + repr((job.fine_tune, sparsity)).encode()
-    # The toolkit's layers cannot be read back from a .keras file.
-    suffix = ".h5" if variant.aware else ".keras"
-    kept = folder / f"{name}-{hashlib.sha256(made_from).hexdigest()[:12]}{suffix}"
+    sparsity = variant.zeros(job.sparsity)
+    kept = folder / _kept_name(job, variant, sparsity)
     if kept.exists():
         return kept
     base = job.model
@@ -256,11 +251,23 @@ def _prepared(job: Job, variant: Variant, folder: pathlib.Path) -> pathlib.Path:
     elif variant.slim:
         made = slim(model, variants.FEWER_MACS, job.fine_tune)
     else:
+        assert sparsity is not None
         made = prune(model, sparsity, job.fine_tune)
     folder.mkdir(parents=True, exist_ok=True)
     with _whole(kept) as partial:
         made.save(partial)
     return kept
+
+
+def _kept_name(job: Job, variant: Variant, sparsity: float | None) -> str:
+    """Of a fine-tuned model: all that decides it, so nothing else's is found there."""
+    name = "slim" if variant.slim else f"pruned-{sparsity or 0:.0%}".rstrip("%")
+    if variant.aware:
+        name = f"{name}-qat" if variant.pruned else "qat"
+    recipe = repr((job.recipe, sparsity, variants.FEWER_MACS)).encode()
+    made_from = hashlib.sha256(job.model.read_bytes() + recipe).hexdigest()[:12]
+    # The toolkit's layers cannot be read back from a .keras file.
+    return f"{name}-{made_from}{'.h5' if variant.aware else '.keras'}"
 
 
 def _record(

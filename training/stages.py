@@ -359,12 +359,14 @@ def conversion_job(
         )
     learned = training_features(run, features)
     windows, names = calibration_windows(learned, run.config.hop_frames, run.seed)
+    labelled = sorted((runs.clip_key(clip), clip.emotion) for clip in learned.clips)
     return Job(
         model=run.folder / "model.keras",
         card=card_of(run, learned),
         calibration=windows,
         calibration_clips=tuple(names),
         fine_tune=FineTuner(run.folder, data, cache),
+        recipe=repr((run.config.digest, run.seed, labelled)),
         sparsity=run.config.recipe.prune_sparsity,
     )
 

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
-from conversion import edgetpu, flatbuffer, verify
+from conversion import bundles, edgetpu, flatbuffer, variants, verify
 from conversion.__main__ import main
 from conversion.errors import ConversionError
 from conversion.prune import MIN_KERNEL_SIZE, prune
@@ -150,6 +150,23 @@ def test_the_same_run_gives_the_same_bytes_and_proofs(
     assert "left no fold out" in told.err
     assert not told.out  # it says so before it proves anything
     assert found == {variant: proofs(out)[variant] for variant in again}
+
+
+def test_what_another_recipe_fine_tuned_is_not_taken_again(converted):
+    run, features, out = converted
+    variant = variants.BY_NAME["int8-slim"]
+
+    def kept(run, features=features):
+        job = stages.conversion_job(run, features, run.data, run.folder)
+        return out / "keras" / bundles._kept_name(job, variant, None)
+
+    assert kept(run).exists()
+    for change in ({"prune_epochs": 3}, {"prune_learning_rate": 1e-3}):
+        recipe = dataclasses.replace(run.config.recipe, **change)
+        config = dataclasses.replace(run.config, recipe=recipe)
+        assert not kept(dataclasses.replace(run, config=config)).exists()
+    assert not kept(dataclasses.replace(run, seed=1)).exists()
+    assert not kept(run, features.subset(range(0, len(features.clips), 2))).exists()
 
 
 @pytest.mark.parametrize("variant", ["float32", "int8", "int8-slim"])
