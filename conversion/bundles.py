@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conversion import variants
-from conversion.errors import ConversionError
+from conversion.errors import ConversionError, WorkDiedError
 from conversion.prune import FineTune, prune
 from conversion.variants import Variant
 from conversion.verify import Proof, prove
@@ -135,8 +135,8 @@ def convert(
     check(job, wanted)
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConversionError(f"{out}: cannot be made: {error.strerror}") from error
+    except OSError as reason:
+        raise ConversionError(f"{out}: cannot be made: {reason.strerror}") from reason
     outcomes = []
     for number, variant in enumerate(wanted, 1):
         tell(f"[{number}/{len(wanted)}] {variant.name}: {variant.about}")
@@ -145,12 +145,30 @@ def convert(
         try:
             made = alone(variant.name, _make, job, variant, out, windows)
             path, proof = made
+        except WorkDiedError as reason:
+            error = f"{reason}{_hint(job.model)}"
         except EdgeSerError as reason:
             error = str(reason)
         seconds = time.monotonic() - start
         tell(f"    {error or 'done'} ({seconds:.0f} s)")
         outcomes.append(Outcome(variant.name, path, proof, error, seconds))
     return outcomes
+
+
+def _hint(model: pathlib.Path) -> str:
+    """What may be done about a model that its converter died of."""
+    try:
+        if alone("looking for loops", _has_loop, model):
+            return "; recurrent layers must be unrolled or fused"
+    except EdgeSerError:
+        pass  # it is no better known than before
+    return ""
+
+
+def _has_loop(model: pathlib.Path) -> bool:
+    from conversion.source import Source
+
+    return Source(model).has_loop
 
 
 def _make(

@@ -7,3 +7,7 @@ from edge_ser.errors import EdgeSerError
 
 class ConversionError(EdgeSerError):
     """A model cannot be converted, or what came out does not keep its promise."""
+
+
+class WorkDiedError(ConversionError):
+    """A process of its own ended without an answer, as TensorFlow's converter may."""

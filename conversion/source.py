@@ -113,6 +113,13 @@ class Source:
         fixed = tf.TensorSpec([1, *spec.shape[1:]], tf.float32)
         return loaded, one.get_concrete_function(fixed)
 
+    @property
+    def has_loop(self) -> bool:
+        """Whether a part of it runs step by step, as recurrent layers do."""
+        graph = self._function.graph.as_graph_def()
+        functions = (node for each in graph.library.function for node in each.node_def)
+        return any("While" in node.op for node in (*graph.node, *functions))
+
     def converter(self) -> Any:
         """A TFLite converter of the model with a batch of 1."""
         import tensorflow as tf

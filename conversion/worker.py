@@ -13,13 +13,18 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from conversion.errors import ConversionError
+from conversion.errors import ConversionError, WorkDiedError
 from edge_ser.errors import EdgeSerError
 
 T = TypeVar("T")
 
 _GOODBYE_S = 5.0
 """For a child that has answered to let go of semaphores, or Python warns of them."""
+
+_NO_CAUSE = re.compile(
+    r"[IW]\d{4} |[\d:. -]+: [IW] |WARNING: All log messages before absl"
+)
+"""Lines of TensorFlow's log that tell nothing of why it died."""
 
 
 def alone(
@@ -35,8 +40,9 @@ def alone(
 
     Raises:
         EdgeSerError: raised by the function.
-        ConversionError: any other exception, in one line; the process died, or took
-            longer than `limit_s`.
+        WorkDiedError: the process died.
+        ConversionError: any other exception, in one line; or it took longer than
+            `limit_s`.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
@@ -57,7 +63,7 @@ def alone(
         except EOFError:
             process.join()
             words = chatter.read().decode(errors="replace")
-            raise ConversionError(f"{what} {_death(process.exitcode, words)}") from None
+            raise WorkDiedError(f"{what} {_death(process.exitcode, words)}") from None
         finally:
             process.kill()
             process.join()
@@ -77,11 +83,8 @@ def _death(code: int | None, words: str) -> str:
         text = f"ended without an answer (exit code {code})"
     else:
         text = f"died (signal {-code})"
-        if code == -11:
-            text += "; recurrent layers must be unrolled or fused"
     lines = [line.strip() for line in words.splitlines() if line.strip()]
-    # TensorFlow's own warnings tell nothing of it.
-    lines = [line for line in lines if not re.match(r"[IW]\d{4} ", line)]
+    lines = [line for line in lines if not _NO_CAUSE.match(line)]
     return f"{text}: {lines[-1][:200]}" if lines else text
 
 
