@@ -11,6 +11,11 @@ from conversion.errors import ConversionError
 from conversion.prune import MIN_KERNEL_SIZE
 
 _STORED = ("float32", "float16", "int8", "uint8", "int16", "int32", "int64")
+_AS_IT_WAS = ("DEQUANTIZE", "EXPAND_DIMS", "QUANTIZE", "RESHAPE", "SQUEEZE")
+_ACTIVATIONS = (
+    *("ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "PRELU", "RELU", "RELU6"),
+    *("RELU_0_TO_1", "RELU_N1_TO_1", "TANH"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +183,25 @@ def channels(graph: Graph) -> list[int]:
     """Output channels of every convolution and fully connected layer, in order."""
     weighted = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
     return [op.outputs[0].shape[-1] for op in graph.operators if op.name in weighted]
+
+
+def last_activation(graph: Graph) -> str | None:
+    """The activation, but a softmax, that the output comes from, by its schema's name.
+
+    Of a softmax only the answers tell: a model may write it out.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    makers = {id(tensor): op for op in graph.operators for tensor in op.outputs}
+    operator = makers.get(id(graph.outputs[0]))
+    while operator and operator.name in _AS_IT_WAS:
+        operator = makers.get(id(operator.inputs[0]))
+    if operator is None:
+        return None
+    if operator.name in _ACTIVATIONS:
+        return operator.name
+    fused = operator.options.get("fusedActivationFunction", 0)
+    return _names(schema.ActivationFunctionType)[fused] if fused else None
 
 
 def zero_fraction(graph: Graph) -> float:

@@ -33,7 +33,6 @@ class Source:
         self.path = path
         self.keras: Any = None
         """The Keras 2 model, which alone can be fine-tuned; None for the others."""
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._trackable, self._function = self._load()
         shape = self._function.structured_input_signature[0][0].shape
         self.input_shape: tuple[int, ...] = tuple(shape[1:])
@@ -64,9 +63,7 @@ class Source:
         if _is_keras_3(path):
             return self._from_keras_3(path)
         self.keras = as_logits(load_keras(path))
-        shape = self.keras.input_shape
-        if not isinstance(shape, tuple):
-            raise ConversionError(f"{path}: {len(shape)} inputs; valid: one")
+        shape = self._one_input(self.keras).shape
         _let_dense_layers_convolve(self.keras)
         self.keras._name = "m"  # the file says it before the name of every tensor
         # A dynamic batch would add SHAPE and PACK, and break the fusing of LSTM.
@@ -86,22 +83,31 @@ class Source:
             last.activation = keras.activations.linear
         elif isinstance(last, keras.layers.Softmax):
             model = keras.Model(model.inputs, last.input)
+        first = self._one_input(model)
+        # Of a dynamic batch, no recurrent layer could be converted.
+        window = keras.InputSpec(shape=(1, *first.shape[1:]), dtype=first.dtype)
         # Converting a Keras 3 model as it is writes files that answer NaN.
-        self._folder = tempfile.TemporaryDirectory(prefix="edge-ser-export-")
-        model.export(self._folder.name, verbose=False)
-        return self._from_saved_model(pathlib.Path(self._folder.name))
+        with tempfile.TemporaryDirectory(prefix="edge-ser-export-") as folder:
+            model.export(folder, verbose=False, input_signature=[window])
+            return self._from_saved_model(pathlib.Path(folder))
 
-    def _from_saved_model(self, path: pathlib.Path) -> tuple[Any, Any]:
+    def _one_input(self, model: Any) -> Any:
+        inputs = list(model.inputs or ())
+        if len(inputs) != 1:
+            raise ConversionError(f"{self.path}: {len(inputs)} inputs; valid: one")
+        return inputs[0]
+
+    def _from_saved_model(self, folder: pathlib.Path) -> tuple[Any, Any]:
         import tensorflow as tf
 
         try:
-            loaded = tf.saved_model.load(str(path))
+            loaded = tf.saved_model.load(str(folder))
         except Exception as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(self.path, error) from error
         serving = loaded.signatures.get("serving_default")
         if serving is None or len(serving.structured_input_signature[1]) != 1:
             raise ConversionError(
-                f"{path}: no signature serving_default with one input; save it by "
+                f"{self.path}: no signature serving_default with one input; save it by "
                 "model.export(folder)"
             )
         ((name, spec),) = serving.structured_input_signature[1].items()

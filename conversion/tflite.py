@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from conversion import flatbuffer
+from conversion.errors import ConversionError
 from conversion.source import Source
 from conversion.worker import alone
 
@@ -53,6 +55,9 @@ def emit(source: Source, arithmetic: str, calibration: Float32 | None) -> bytes:
         calibration: windows that show the range of every activation, shape
             (windows, frames, n_features); for int8 alone, and None there for models
             that were trained quantization-aware.
+
+    Raises:
+        ConversionError: the model does not end in logits.
     """
     import tensorflow as tf
 
@@ -68,4 +73,12 @@ def emit(source: Source, arithmetic: str, calibration: Float32 | None) -> bytes:
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
-    return bytes(converter.convert())
+    made = bytes(converter.convert())
+    last = flatbuffer.last_activation(flatbuffer.read(made))
+    if last is not None:
+        told = {"LOGISTIC": "sigmoid"}.get(last, last.lower())
+        raise ConversionError(
+            f"{source.path} ends in a {told}; save it without: the device takes the "
+            "softmax of what it answers"
+        )
+    return made

@@ -14,6 +14,7 @@ from conversion import own
 from conversion.__main__ import main
 from conversion.errors import ConversionError
 from conversion.source import Source, as_float32
+from conversion.tflite import emit
 from edge_ser import bundle
 from edge_ser.classifier import Classifier
 from edge_ser.errors import EdgeSerError
@@ -50,28 +51,27 @@ def folder(tmp_path_factory):
     return folder
 
 
-def build(keras, *, softmax: bool):
+def build(keras, end=None):
     layers = keras.layers
     inputs = layers.Input((32, 20))
     x = layers.Reshape((32, 20, 1))(inputs)
     x = layers.Conv2D(8, 3, activation="relu")(x)
     x = layers.Flatten()(layers.MaxPooling2D(2)(x))
-    end = layers.Dense(2, activation="softmax" if softmax else None)(x)
-    return keras.Model(inputs, end)
+    return keras.Model(inputs, layers.Dense(2, activation=end)(x))
 
 
-def save(kind: str, folder):
+def save(kind: str, folder, end="softmax"):
     if kind == "keras 3":
         import keras
 
         path = folder / "three.keras"
-        build(keras, softmax=True).save(path)
+        build(keras, end).save(path)
     elif kind == "SavedModel":
         path = folder / "exported"
-        build(tf_keras, softmax=False).export(path)
+        build(tf_keras, end).export(path)
     else:
         path = folder / f"two.{kind}"
-        build(tf_keras, softmax=True).save(path)
+        build(tf_keras, end).save(path)
     return path
 
 
@@ -79,7 +79,8 @@ def save(kind: str, folder):
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", ["keras", "h5", "keras 3", "SavedModel"])
 def test_every_way_to_save(folder, tmp_path, kind, capfd):
-    path = save(kind, tmp_path)
+    # What is in a SavedModel stays as it is.
+    path = save(kind, tmp_path, None if kind == "SavedModel" else "softmax")
     out = tmp_path / "out"
     card = ["--card", str(folder / "mine.toml")]
     sounds = ["--calibration", str(folder / "sounds")]
@@ -155,7 +156,7 @@ def test_sounds_whatever_the_case_of_their_names(folder, tmp_path):
 def test_a_model_that_cannot_be_proven_leaves_no_bundle(folder, tmp_path, capsys):
     """Only its answers show that a nested network ends in a softmax."""
     inputs = tf_keras.layers.Input((32, 20))
-    nested = tf_keras.Model(inputs, build(tf_keras, softmax=True)(inputs))
+    nested = tf_keras.Model(inputs, build(tf_keras, "softmax")(inputs))
     nested.save(tmp_path / "nested.keras")
     out = tmp_path / "out"
     command = ["convert", str(tmp_path / "nested.keras"), "--variants", "float32"]
@@ -166,8 +167,62 @@ def test_a_model_that_cannot_be_proven_leaves_no_bundle(folder, tmp_path, capsys
     assert not list(out.iterdir())
 
 
+@pytest.mark.parametrize("end", ["sigmoid", "relu", "tanh"])
+@pytest.mark.parametrize("kind", ["keras", "keras 3", "SavedModel"])
+@pytest.mark.parametrize("variant", ["float32", "int8"])
+def test_what_ends_in_no_logits_is_refused(folder, tmp_path, kind, end, variant):
+    """The device would take the softmax of it, and be sure of nothing."""
+    path = save(kind, tmp_path, end)
+    windows = np.random.default_rng(0).normal(size=(16, 32, 20)).astype(np.float32)
+    with pytest.raises(ConversionError, match=f"ends in a {end}; save it without"):
+        emit(Source(path), variant, windows)
+
+
+def loops(keras):
+    """By name, networks with recurrent layers that no converter fuses."""
+    layers = keras.layers
+    inputs = layers.Input((32, 20))
+    ways = {
+        "LSTM": layers.LSTM(4),
+        "GRU": layers.GRU(4),
+        "both ways": layers.Bidirectional(layers.LSTM(4)),
+    }
+    return {
+        name: keras.Model(inputs, layers.Dense(2)(way(inputs)))
+        for name, way in ways.items()
+    }
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "both ways"])
+def test_recurrent_layers_of_keras_3(folder, tmp_path, capsys, name):
+    import keras
+
+    path = tmp_path / "loop.keras"
+    loops(keras)[name].save(path)
+    out = tmp_path / "out"
+    command = ["convert", str(path), "--card", str(folder / "mine.toml")]
+    command += ["--calibration", str(folder / "sounds"), "--out", str(out)]
+    assert main([*command, "--variants", "float32", "int8"]) == 1
+    told = capsys.readouterr()
+    assert [file.name for file in out.glob("*.tflite")] == ["float32.tflite"]
+    assert told.err.startswith("python -m conversion: int8: ")
+    assert "recurrent layers must be unrolled or fused" in told.err
+    assert "| float32 | " in told.out
+
+
+def test_two_inputs_of_keras_3(tmp_path):
+    import keras
+
+    one, two = keras.layers.Input((8, 4)), keras.layers.Input((8, 4))
+    joined = keras.layers.Flatten()(keras.layers.Add()([one, two]))
+    path = tmp_path / "two.keras"
+    keras.Model([one, two], keras.layers.Dense(2)(joined)).save(path)
+    with pytest.raises(ConversionError, match=r"two\.keras: 2 inputs; valid: one"):
+        Source(path)
+
+
 def test_probabilities_that_cannot_be_undone(tmp_path):
-    build(tf_keras, softmax=True).export(tmp_path / "exported")
+    build(tf_keras, "softmax").export(tmp_path / "exported")
     source = Source(tmp_path / "exported")
     windows = np.random.default_rng(0).normal(size=(4, 32, 20)).astype(np.float32)
     with pytest.raises(ConversionError, match="save it without its softmax"):
@@ -175,7 +230,7 @@ def test_probabilities_that_cannot_be_undone(tmp_path):
 
 
 def test_the_softmax_that_is_taken_off(tmp_path):
-    model = build(tf_keras, softmax=True)
+    model = build(tf_keras, "softmax")
     model.save(tmp_path / "model.keras")
     windows = np.random.default_rng(0).normal(size=(4, 32, 20)).astype(np.float32)
     logits = Source(tmp_path / "model.keras").logits(windows)
@@ -187,7 +242,7 @@ def test_mixed_precision_becomes_float32():
     policy = tf_keras.mixed_precision
     policy.set_global_policy("mixed_bfloat16")
     try:
-        mixed = build(tf_keras, softmax=False)
+        mixed = build(tf_keras)
     finally:
         policy.set_global_policy("float32")
     plain = as_float32(mixed)
