@@ -73,13 +73,16 @@ def _job(args: argparse.Namespace) -> tuple[bundles.Job, Any, str]:
 
 def _verify(args: argparse.Namespace) -> int:
     made = list(bundles.made_before(args.bundles))
+    _check_origins(args, made)
     if args.score:
-        _check_scorable(args.run, made)
+        _check_scorable(args.run)
     job, windows, told = _job(args)
     proofs, problems = [], []
     for each in made:
         try:
-            work = (verify.prove, each.path, each.saved, windows, job.sparsity)
+            each.check()
+            card = dataclasses.replace(job.card, quantization=each.variant)
+            work = (verify.prove, each.path, card, each.saved, windows, job.sparsity)
             proofs.append(alone(each.variant, *work, limit_s=_PROOF_LIMIT_S))
         except EdgeSerError as error:
             problems.append(f"{each.variant}: {error}")
@@ -121,25 +124,38 @@ def _explain(job: bundles.Job, windows: Any, out: pathlib.Path) -> None:
     print(f"error of each layer of int8 against float\n\n{explain.as_markdown(layers)}")
 
 
-def _check_scorable(run_folder: pathlib.Path, made: list[bundles.Made]) -> None:
+def _check_origins(args: argparse.Namespace, made: list[bundles.Made]) -> None:
     """Refuse before anything is proven.
 
-    Bundles of another fold may have learned from this one's test speakers.
+    Bundles of another run keep no promise of this one, and may have learned from its
+    test speakers.
 
     Raises:
-        ConversionError: a bundle of another run, or a run that left no fold out.
+        ConversionError: a bundle of another model.
+    """
+    model = args.run
+    if args.card is None:
+        from training import runs
+
+        model = runs.load(args.run).folder / "model.keras"
+    own = bundles.digest(model)
+    for each in made:
+        if each.origin.model_sha256 != own:
+            raise ConversionError(
+                f"{each.path} was not made of {args.run}; valid: its own bundles"
+            )
+
+
+def _check_scorable(folder: pathlib.Path) -> None:
+    """Refuse before anything is proven.
+
+    Raises:
+        ConversionError: the run left no fold out.
     """
     from training import runs
 
-    run = runs.load(run_folder)
-    own = bundles.digest(run.folder / "model.keras")
-    for each in made:
-        if each.model_sha256 != own:
-            raise ConversionError(
-                f"{each.path} was not made of {run_folder}; valid: a run's own bundles"
-            )
-    if run.fold is None:
-        raise ConversionError(f"{run_folder} left no fold out; there is nobody to test")
+    if runs.load(folder).fold is None:
+        raise ConversionError(f"{folder} left no fold out; there is nobody to test")
 
 
 def _score(args: argparse.Namespace, paths: dict[str, pathlib.Path]) -> None:

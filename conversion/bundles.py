@@ -72,6 +72,8 @@ class Origin:
     """The saved model that was converted, relative to the folder."""
     model_sha256: str
     """Of the model that was given, before any fine-tuning."""
+    tflite_sha256: str | None = None
+    """Of the bundle's model part; None where an earlier version noted none."""
 
 
 class Made(NamedTuple):
@@ -80,8 +82,17 @@ class Made(NamedTuple):
     variant: str
     path: pathlib.Path
     saved: pathlib.Path
-    model_sha256: str
-    """See `Origin`."""
+    origin: Origin
+
+    def check(self) -> None:
+        """Refuse a file that was put in the place of what was made.
+
+        Raises:
+            BundleError: it is no good bundle.
+            ConversionError: it is another.
+        """
+        if self.origin.tflite_sha256 not in (None, bundle.read(self.path).sha256):
+            raise ConversionError(f"{self.path} is not what was made; convert again")
 
 
 def check(job: Job, wanted: Sequence[Variant]) -> None:
@@ -195,8 +206,10 @@ def _make(
     with _whole(path) as partial:
         partial.write_bytes(bundle.pack(card, flatbuffer))
         # What cannot be proven must not lie there as if it were.
-        proof = prove(partial, saved, windows, job.sparsity)
-        _record(out, variant.name, saved, job.model)
+        proof = prove(partial, card, saved, windows, job.sparsity)
+        sha256 = hashlib.sha256(flatbuffer).hexdigest()
+        origin = Origin(os.path.relpath(saved, out), digest(job.model), sha256)
+        _record(out, variant.name, origin)
     return path, proof
 
 
@@ -288,11 +301,8 @@ def _kept_name(job: Job, variant: Variant, sparsity: float | None) -> str:
     return f"{name}-{made_from}{'.h5' if variant.aware else '.keras'}"
 
 
-def _record(
-    out: pathlib.Path, variant: str, saved: pathlib.Path, model: pathlib.Path
-) -> None:
+def _record(out: pathlib.Path, variant: str, origin: Origin) -> None:
     """Note what a bundle was made from."""
-    origin = Origin(os.path.relpath(saved, out), digest(model))
     origins = read_record(out) | {variant: origin}
     values = {name: dataclasses.asdict(each) for name, each in origins.items()}
     write_text(out / RECORD, json.dumps(values, indent=1, sort_keys=True) + "\n")
@@ -384,4 +394,4 @@ def made_before(out: pathlib.Path) -> Iterator[Made]:
                 f"{out / name}.tflite: the model it was made from has gone ({saved}); "
                 "convert again"
             )
-        yield Made(name, out / f"{name}.tflite", saved, origin.model_sha256)
+        yield Made(name, out / f"{name}.tflite", saved, origin)

@@ -15,8 +15,10 @@ from conversion import flatbuffer
 from conversion.errors import ConversionError
 from conversion.variants import BY_NAME, FEWER_MACS, Variant
 from edge_ser import bundle
+from edge_ser.bundle import Card
 from edge_ser.errors import EdgeSerError
 from edge_ser.interpreter import Interpreter, installed_runtimes
+from edge_ser.spec import brief
 
 Float32 = npt.NDArray[np.float32]
 
@@ -26,6 +28,8 @@ MIN_AGREEMENT = 0.85
 _ZEROS_MISSING = 0.05  # so much less than promised is a fault
 _PORTABLE_WINDOWS = 8  # the reference kernels take their time
 _PORTABLE_STEPS = 1
+_OF_MODEL = ("quantization", "labels", "hop_frames", "temperature")
+"""What a card says of its model, beside the features."""
 _DTYPES = {
     "float32": {"float32", "int32"},
     "float16": {"float16", "float32", "int32"},
@@ -40,6 +44,9 @@ class Proof:
     """What was found in one bundle."""
 
     variant: str
+    """What it is to be."""
+    card_faults: list[str]
+    """Where its card says something else than what it was made from."""
     model_bytes: int
     compressed_bytes: int
     """Of the model part, gzip -9."""
@@ -95,7 +102,7 @@ class Proof:
     @property
     def problems(self) -> list[str]:
         """What breaks the variant's promise; empty if it keeps it."""
-        found = []
+        found = list(self.card_faults)
         promise = self.promise
         for dtype in sorted(set(self.tensors) - _DTYPES[promise.arithmetic]):
             found.append(f"{self.tensors[dtype]} {dtype} tensors in {self.variant}")
@@ -137,12 +144,17 @@ def _softmax(logits: Float32) -> Float32:
 
 
 def prove(
-    path: pathlib.Path, saved: pathlib.Path, windows: Float32, sparsity: float = 0.5
+    path: pathlib.Path,
+    card: Card,
+    saved: pathlib.Path,
+    windows: Float32,
+    sparsity: float = 0.5,
 ) -> Proof:
-    """Read a bundle back and compare it with the saved model it was made from.
+    """Read a bundle back and compare it with what it was made from.
 
     Args:
         path: the bundle.
+        card: what its own is to say, the variant first of all; see `_OF_MODEL`.
         saved: the model, see `conversion.source`.
         windows: model inputs that neither training nor calibration saw,
             shape (windows, frames, n_features).
@@ -150,16 +162,12 @@ def prove(
 
     Raises:
         BundleError: the bundle itself is refused.
-        ConversionError: no installed interpreter runs it; an unknown variant.
+        ConversionError: no installed interpreter runs it.
     """
     from conversion.source import Source
 
     checked = bundle.read(path)
-    variant = checked.card.quantization
-    if variant not in BY_NAME:
-        raise ConversionError(
-            f"{path} is an unknown variant {variant!r}; valid: {', '.join(BY_NAME)}"
-        )
+    variant = card.quantization
     expected = _softmax(Source(saved).logits(windows))
     outputs: dict[str, npt.NDArray[Any]] = {}
     portable: dict[str, npt.NDArray[Any]] = {}
@@ -194,6 +202,7 @@ def prove(
     operators = collections.Counter(f"{op.name} {op.version}" for op in graph.operators)
     return Proof(
         variant=variant,
+        card_faults=_card_faults(checked.card, card),
         model_bytes=len(checked.model),
         compressed_bytes=len(gzip.compress(checked.model, 9, mtime=0)),
         tensors=dict(sorted(dtypes.items())),
@@ -216,6 +225,21 @@ def prove(
             for name in outputs
         },
     )
+
+
+def _card_faults(found: Card, expected: Card) -> list[str]:
+    pairs = [
+        (name, getattr(found, name), getattr(expected, name)) for name in _OF_MODEL
+    ]
+    pairs += [
+        (f"features.{name}", value, expected.features.to_dict()[name])
+        for name, value in found.features.to_dict().items()
+    ]
+    return [
+        f"its card's {name}: {brief(one)}; valid: {brief(other)}"
+        for name, one, other in pairs
+        if one != other
+    ]
 
 
 def _spread(*answers: npt.NDArray[Any]) -> float:

@@ -182,7 +182,7 @@ def test_a_file_that_answers_no_numbers(job, saved, tmp_path):
     path = tmp_path / "float32.tflite"
     bundle.write(path, card, convert(model, None))
     with pytest.raises(ConversionError, match="litert answers NaN or infinity"):
-        prove(path, saved, job.calibration[:8])
+        prove(path, card, saved, job.calibration[:8])
 
 
 def test_one_variant_that_fails_stops_no_other(job, tmp_path):

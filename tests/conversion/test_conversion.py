@@ -169,21 +169,88 @@ def test_what_another_recipe_fine_tuned_is_not_taken_again(converted):
     assert not kept(run, features.subset(range(0, len(features.clips), 2))).exists()
 
 
-@pytest.mark.parametrize("variant", ["float32", "int8", "int8-slim"])
-def test_another_runs_bundles_are_not_scored(converted, tmp_path, capsys, variant):
-    """They may have learned from the very speakers that the run left out."""
+@pytest.fixture
+def copied(converted, tmp_path):
+    """Bundles of a run beside it, to be spoilt."""
     run, _, out = converted
-    bundles = shutil.copytree(out, run.folder / f"of-{variant}")
-    for file in bundles.glob("*.tflite"):
-        if file.stem != variant:
+    # Where what they were made from is the same way off.
+    bundles = shutil.copytree(out, run.folder / tmp_path.name)
+    yield run, bundles
+    shutil.rmtree(bundles)
+
+
+def keep(folder, *variants):
+    for file in folder.glob("*.tflite"):
+        if file.stem not in variants:
             file.unlink()
+
+
+@pytest.mark.parametrize("options", [[], ["--score"]])
+@pytest.mark.parametrize("variant", ["float32", "int8", "int8-slim"])
+def test_another_runs_bundles_are_not_taken(copied, tmp_path, capsys, variant, options):
+    """They may have learned from the very speakers that the run left out."""
+    run, folder = copied
+    keep(folder, variant)
     # Of the same clips even: another seed.
     shutil.copy(run.folder / "run.json", tmp_path)
     model = run.model()
     model.set_weights([weight * 1.01 for weight in model.get_weights()])
     model.save(tmp_path / "model.keras")
-    assert main(["verify", str(tmp_path), str(bundles), "--score"]) == 1
-    assert f"{variant}.tflite was not made of" in capsys.readouterr().err
+    assert main(["verify", str(tmp_path), str(folder), *options]) == 1
+    told = capsys.readouterr()
+    assert f"{variant}.tflite was not made of {tmp_path}" in told.err
+    assert not told.out
+
+
+def test_a_bundle_in_the_place_of_another_is_named(copied, capsys):
+    run, folder = copied
+    shutil.copy(folder / "float32.tflite", folder / "int8.tflite")
+    shutil.copy(folder / "int8-pruned.tflite", folder / "int8-slim.tflite")
+    keep(folder, "int8", "int8-slim")
+    assert main(["verify", str(run.folder), str(folder)]) == 1
+    told = capsys.readouterr().err
+    assert "int8.tflite is not what was made; convert again" in told
+    assert "int8-slim.tflite is not what was made; convert again" in told
+    # An earlier version did not note what it had made.
+    file = folder / "conversion.json"
+    origins = json.loads(file.read_text())
+    for origin in origins.values():
+        del origin["tflite_sha256"]
+    file.write_text(json.dumps(origins))
+    assert main(["verify", str(run.folder), str(folder)]) == 1
+    told = capsys.readouterr().err
+    assert "int8: its card's quantization: 'float32'; valid: 'int8'" in told
+    assert "int8: input float32, output float32" in told
+    valid = "'int8-pruned'; valid: 'int8-slim'"
+    assert f"int8-slim: its card's quantization: {valid}" in told
+
+
+def test_a_card_that_is_not_the_runs_is_named(copied, capsys):
+    run, folder = copied
+    keep(folder, "float32")
+    file = folder / "float32.tflite"
+    made = bundle.read(file)
+    features = dataclasses.replace(made.card.features, f_min_hz=100.0)
+    card = dataclasses.replace(
+        made.card,
+        labels=made.card.labels[::-1],
+        features=features,
+        temperature=2.0,
+        hop_frames=7,
+        licence="mine",
+    )
+    bundle.write(file, card, made.model)
+    assert main(["verify", str(run.folder), str(folder)]) == 1
+    told = capsys.readouterr().err
+    labels = "('angry', 'sad', 'happy', 'neutral')"
+    assert f"float32: its card's labels: {labels}; valid: ('neutral'," in told
+    assert "float32: its card's features.f_min_hz: 100.0; valid: 20.0" in told
+    assert "float32: its card's temperature: 2.0; valid: 1.0" in told
+    assert "float32: its card's hop_frames: 7; valid: 50" in told
+    assert told.count("its card's") == 4
+    (proof,) = json.loads((folder / "proof.json").read_text())
+    assert len(proof["card_faults"]) == 4
+    assert "- float32: its card's temperature" in (folder / "proof.md").read_text()
 
 
 def test_a_further_variant_joins_the_proofs_of_those_before(converted, tmp_path):
@@ -325,7 +392,7 @@ def test_proof_names_a_broken_promise(converted, tmp_path):
     card = dataclasses.replace(original.card, quantization="int8")
     bundle.write(lying, card, original.model)
     windows = clip_windows(features.with_spec(run.spec), 0, 50)
-    proof = verify.prove(lying, run.folder / "model.keras", windows)
+    proof = verify.prove(lying, card, run.folder / "model.keras", windows)
     assert any("float32 tensors in int8" in text for text in proof.problems)
     assert any("input float32" in text for text in proof.problems)
 
@@ -348,7 +415,7 @@ def test_proof_names_variants_that_save_nothing_and_a_strange_model(
         lying = tmp_path / f"{variant}.tflite"
         card = dataclasses.replace(dense.card, quantization=variant)
         bundle.write(lying, card, dense.model)
-        found.append(verify.prove(lying, stranger, windows))
+        found.append(verify.prove(lying, card, stranger, windows))
     assert any("% zeros; 50% were to be pruned" in text for text in found[0].problems)
     assert any("agrees with Keras on" in text for text in found[0].problems)
     honest = dataclasses.replace(found[0], variant="int8")
@@ -381,7 +448,7 @@ def test_proof_names_wrong_kernels_and_wrong_ranges(converted, tmp_path):
         path = tmp_path / f"{name}.tflite"
         bundle.write(path, card, convert(model, windows[:16]))
         model.save(tmp_path / f"{name}.keras")
-        found[name] = verify.prove(path, tmp_path / f"{name}.keras", windows)
+        found[name] = verify.prove(path, card, tmp_path / f"{name}.keras", windows)
     wrong = "tensorflow: reference kernels are"
     assert any(text.startswith(wrong) for text in found["transformer"].problems)
     assert found["transformer"].agreement > verify.MIN_AGREEMENT
