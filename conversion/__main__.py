@@ -26,7 +26,11 @@ def _convert(args: argparse.Namespace) -> int:
     proofs = bundles.proofs_before(args.out, job.model, set(fresh))
     proofs += [proof for proof in fresh.values() if proof]
     proofs.sort(key=lambda proof: list(variants.BY_NAME).index(proof.variant))
-    problems = [f"{o.variant}: {o.error}" for o in outcomes if o.error]
+    problems = [
+        f"{o.variant}: {o.error or 'not kept: it breaks its promise'}"
+        for o in outcomes
+        if not o.path
+    ]
     code = _report(proofs, problems, windows, told, args.out)
     if args.explain:
         _explain(job, windows, args.out)

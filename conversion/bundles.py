@@ -58,7 +58,7 @@ class Outcome:
 
     variant: str
     path: pathlib.Path | None
-    """Of the bundle; None if there is none."""
+    """Of the bundle; None if it could not be made, or was not kept."""
     proof: Proof | None
     error: str | None
     seconds: float
@@ -130,6 +130,8 @@ def convert(
     out: pathlib.Path,
     windows: Float32,
     tell: Callable[[str], None] = print,
+    *,
+    keep_broken: bool = False,
 ) -> list[Outcome]:
     """Make ``OUT/VARIANT.tflite`` of each variant; one that fails stops no other.
 
@@ -139,6 +141,7 @@ def convert(
     Args:
         windows: what each bundle is proven on, (windows, frames, n_features).
         tell: takes lines of progress.
+        keep_broken: whether bundles stay that break their variant's promise.
 
     Raises:
         ConversionError: see `check`; or the folder cannot be made.
@@ -154,14 +157,15 @@ def convert(
         start = time.monotonic()
         path, proof, error = None, None, None
         try:
-            made = alone(variant.name, _make, job, variant, out, windows)
-            path, proof = made
+            work = (_make, job, variant, out, windows, keep_broken)
+            path, proof = alone(variant.name, *work)
         except WorkDiedError as reason:
             error = f"{reason}{_hint(job.model)}"
         except EdgeSerError as reason:
             error = str(reason)
         seconds = time.monotonic() - start
-        tell(f"    {error or 'done'} ({seconds:.0f} s)")
+        done = "done" if path else "not kept: it breaks its promise"
+        tell(f"    {error or done} ({seconds:.0f} s)")
         outcomes.append(Outcome(variant.name, path, proof, error, seconds))
     return outcomes
 
@@ -183,8 +187,12 @@ def _has_loop(model: pathlib.Path) -> bool:
 
 
 def _make(
-    job: Job, variant: Variant, out: pathlib.Path, windows: Float32
-) -> tuple[pathlib.Path, Proof]:
+    job: Job,
+    variant: Variant,
+    out: pathlib.Path,
+    windows: Float32,
+    keep_broken: bool,
+) -> tuple[pathlib.Path | None, Proof]:
     """What runs in the child process."""
     from conversion.source import Source
     from conversion.tflite import emit
@@ -207,6 +215,10 @@ def _make(
         partial.write_bytes(bundle.pack(card, flatbuffer))
         # What cannot be proven must not lie there as if it were.
         proof = prove(partial, card, saved, windows, job.sparsity)
+        if proof.problems and not keep_broken:
+            partial.unlink()
+            path.unlink(missing_ok=True)  # a former one would be taken for it
+            return None, proof
         sha256 = hashlib.sha256(flatbuffer).hexdigest()
         origin = Origin(os.path.relpath(saved, out), digest(job.model), sha256)
         _record(out, variant.name, origin)
@@ -215,7 +227,9 @@ def _make(
 
 @contextlib.contextmanager
 def _whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A name to write a file under, which it then takes whole or not at all.
+    """A name to write a file under; it takes its place whole or not at all.
+
+    What is removed again from under that name takes no place.
 
     Raises:
         ConversionError: the folder cannot be written, or the disk is full.
@@ -223,7 +237,8 @@ def _whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     partial = path.with_name(f".partial-{path.name}")
     try:
         yield partial
-        partial.replace(path)
+        if partial.exists():
+            partial.replace(path)
     except OSError as error:
         reason = error.strerror or error
         raise ConversionError(f"{path}: cannot be written: {reason}") from error

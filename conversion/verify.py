@@ -30,10 +30,12 @@ _PORTABLE_WINDOWS = 8  # the reference kernels take their time
 _PORTABLE_STEPS = 1
 _OF_MODEL = ("quantization", "labels", "hop_frames", "temperature")
 """What a card says of its model, beside the features."""
+# Beside the numbers themselves: spectra, indices and conditions.
+_FLOAT = {"float32", "complex64", "int32", "int64", "bool"}
 _DTYPES = {
-    "float32": {"float32", "int32"},
-    "float16": {"float16", "float32", "int32"},
-    "dynamic-range": {"float32", "int8", "int32"},
+    "float32": _FLOAT,
+    "float16": _FLOAT | {"float16"},
+    "dynamic-range": _FLOAT | {"int8"},
     # int16: the cell state of a fused LSTM.
     "int8": {"int8", "int16", "int32"},
 }

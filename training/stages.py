@@ -417,9 +417,9 @@ def convert_variants(
     """What became of each variant of a run; one that fails stops no other."""
     job = conversion_job(run, features, data, cache)
     windows, _ = proof_windows(run, features)
-    outcomes = convert(job, chosen(list(names)), out, windows, tell)
     # A broken promise is told here, and stops `python -m conversion` alone: a fold is
     # scored as it is, and its figure shows what that costs.
+    outcomes = convert(job, chosen(list(names)), out, windows, tell, keep_broken=True)
     for problem in all_problems([o.proof for o in outcomes if o.proof]):
         print(f"warning: {problem}", file=sys.stderr, flush=True)
     return outcomes

@@ -221,6 +221,38 @@ def test_two_inputs_of_keras_3(tmp_path):
         Source(path)
 
 
+def test_a_broken_promise_leaves_no_bundle(folder, tmp_path, capsys):
+    """A Fourier transform has no int8: TensorFlow leaves it in float without a word."""
+
+    class Spectrum(tf.Module):
+        def __init__(self):
+            random = np.random.default_rng(0)
+            kernel = random.normal(size=(17 * 20, 2)).astype(np.float32)
+            self.kernel = tf.Variable(kernel)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 32, 20), tf.float32)])
+        def __call__(self, window):
+            power = tf.abs(tf.signal.rfft(tf.transpose(window, (0, 2, 1))))
+            return tf.reshape(power, (-1, 17 * 20)) @ self.kernel
+
+    module = Spectrum()
+    tf.saved_model.save(
+        module, tmp_path / "model", signatures=module.__call__.get_concrete_function()
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "int8.tflite").write_bytes(b"of an earlier conversion")
+    command = ["convert", str(tmp_path / "model"), "--card", str(folder / "mine.toml")]
+    command += ["--calibration", str(folder / "sounds"), "--out", str(out)]
+    assert main([*command, "--variants", "float32", "int8"]) == 1
+    told = capsys.readouterr()
+    assert "int8: not kept: it breaks its promise" in told.err
+    assert "complex64 tensors in int8" in told.err
+    assert [file.name for file in out.glob("*.tflite")] == ["float32.tflite"]
+    # What was found stays, as the reason.
+    assert "complex64 tensors in int8" in (out / "proof.md").read_text()
+
+
 def test_probabilities_that_cannot_be_undone(tmp_path):
     build(tf_keras, "softmax").export(tmp_path / "exported")
     source = Source(tmp_path / "exported")
