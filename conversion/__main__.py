@@ -90,10 +90,16 @@ def _verify(args: argparse.Namespace) -> int:
             proofs.append(alone(each.variant, *work, limit_s=_PROOF_LIMIT_S))
         except EdgeSerError as error:
             problems.append(f"{each.variant}: {error}")
-    code = _report(proofs, problems, windows, told, args.bundles)
     if args.score:
-        _score(args, {each.variant: each.path for each in made})
-    return code
+        # A card that is not the run's would have other names for the answers.
+        honest = {proof.variant for proof in proofs if not proof.card_faults}
+        paths = {each.variant: each.path for each in made if each.variant in honest}
+        scores = _score(args, paths) if paths else {}
+        proofs = [
+            dataclasses.replace(proof, score=scores.get(proof.variant))
+            for proof in proofs
+        ]
+    return _report(proofs, problems, windows, told, args.bundles)
 
 
 def _report(
@@ -162,48 +168,48 @@ def _check_scorable(folder: pathlib.Path) -> None:
         raise ConversionError(f"{folder} left no fold out; there is nobody to test")
 
 
-def _score(args: argparse.Namespace, paths: dict[str, pathlib.Path]) -> None:
+def _score(
+    args: argparse.Namespace, paths: dict[str, pathlib.Path]
+) -> dict[str, verify.Score]:
     """UA on the fold's test speakers: a use of the test set, so it is written down."""
-    from training import evaluate, report, runs, stages
+    from training import evaluate, ledger, report, runs, stages
 
     run = runs.load(args.run)
+    assert run.fold is not None
     cache = args.cache or _cache_of(run.folder)
     features = stages.run_features(run, args.data, cache)
     rows = evaluate.score_fold(run, features, paths)
-    folds, seeds = [run.fold], [run.seed]
-    _publish(args.results, run.config, folds, seeds, rows, "conversion verify")
-    print(report.markdown(run.config.name, _table(run.config, rows)))
-
-
-def _table(config: Any, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    from training import report
-
     text = [{key: str(value) for key, value in row.items()} for row in rows]
-    return report.figures_table(text, config.protocol)
-
-
-def _publish(
-    results: pathlib.Path,
-    config: Any,
-    folds: list[int],
-    seeds: list[int],
-    rows: list[dict[str, Any]],
-    note: str,
-) -> None:
-    """A line in the ledger before any figure is seen."""
-    from training import ledger
-
-    results.mkdir(parents=True, exist_ok=True)
-    last = _table(config, rows)[-1]
+    table = report.figures_table(text, run.config.protocol)
+    args.results.mkdir(parents=True, exist_ok=True)
+    # A line in the ledger before any figure is seen.
     ledger.append(
-        results / "ledger.csv",
-        f"{config.name} {config.digest}",
-        config.protocol,
-        folds,
-        seeds,
-        last,
-        note=note,
+        args.results / "ledger.csv",
+        f"{run.config.name} {run.config.digest}",
+        run.config.protocol,
+        [run.fold],
+        [run.seed],
+        *table,
+        note="conversion verify",
     )
+    speakers = len({(row["corpus"], row["speaker"]) for row in rows})
+
+    def interval(row: dict[str, Any], name: str) -> Any:
+        return tuple(row[f"{name}_95"]) if speakers > 1 else None
+
+    figures = ("ua", "wa", "ua_minus_keras")
+    return {
+        row["variant"]: verify.Score(
+            run.config.protocol,
+            run.fold,
+            row["clips"],
+            speakers,
+            **{name: row[name] for name in figures},
+            **{f"{name}_95": interval(row, name) for name in figures},
+        )
+        for row in table
+        if row["variant"] in paths
+    }
 
 
 def _measure(args: argparse.Namespace) -> int:

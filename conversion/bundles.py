@@ -19,7 +19,7 @@ from conversion import variants
 from conversion.errors import ConversionError, WorkDiedError
 from conversion.prune import FineTune, prune
 from conversion.variants import Variant
-from conversion.verify import Proof, prove
+from conversion.verify import Proof, Score, prove
 from conversion.worker import alone
 from edge_ser import bundle
 from edge_ser.errors import EdgeSerError
@@ -377,7 +377,7 @@ def proofs_before(out: pathlib.Path, model: pathlib.Path, but: set[str]) -> list
         but: variants that are to be left out.
     """
     try:
-        found = [Proof(**each) for each in json.loads((out / PROOFS).read_text())]
+        found = list(map(_proof, json.loads((out / PROOFS).read_text())))
     except (OSError, ValueError, TypeError):
         return []  # none yet, or of another version: `verify` proves them again
     of_model, origins = digest(model), read_record(out)
@@ -389,6 +389,12 @@ def proofs_before(out: pathlib.Path, model: pathlib.Path, but: set[str]) -> list
         and proof.variant in origins
         and origins[proof.variant].model_sha256 == of_model
     ]
+
+
+def _proof(values: dict[str, Any]) -> Proof:
+    proof = Proof(**values)
+    score = values.get("score")
+    return dataclasses.replace(proof, score=Score(**score)) if score else proof
 
 
 def made_before(out: pathlib.Path) -> Iterator[Made]:

@@ -42,6 +42,26 @@ _DTYPES = {
 
 
 @dataclasses.dataclass(frozen=True)
+class Score:
+    """How a bundle did on speakers whom its model never heard, by the device runtime.
+
+    Intervals are of 95 %, from a bootstrap over speakers; None for a single speaker.
+    """
+
+    protocol: str
+    fold: int
+    clips: int
+    speakers: int
+    ua: float
+    ua_95: tuple[float, float] | None
+    wa: float
+    wa_95: tuple[float, float] | None
+    ua_minus_keras: float
+    """Over the same clips."""
+    ua_minus_keras_95: tuple[float, float] | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Proof:
     """What was found in one bundle."""
 
@@ -83,6 +103,8 @@ class Proof:
     portable_shift: dict[str, float]
     """By interpreter: largest difference of any output between its reference and its
     fast kernels, over the first windows, in the unit of `spread`."""
+    score: Score | None = None
+    """None if it was not scored."""
 
     @property
     def promise(self) -> Variant:
@@ -295,6 +317,7 @@ def as_markdown(proofs: list[Proof]) -> str:
         first = _end(proof.input_dtype, proof.input_quantization)
         last = _end(proof.output_dtype, proof.output_quantization)
         lines.append(f"| {proof.variant} | {dtypes} | {first} | {last} | {operators} |")
+    lines += _scores_as_markdown(proofs)
     refused = [
         f"- {proof.variant} does not run in {name}: {state}"
         for proof in proofs
@@ -304,6 +327,41 @@ def as_markdown(proofs: list[Proof]) -> str:
     if refused:
         lines += ["", *refused]
     return "\n".join(lines)
+
+
+def _scores_as_markdown(proofs: list[Proof]) -> list[str]:
+    """What the bundles reach, in percent; nothing if none was scored."""
+    scored = {proof.variant: proof.score for proof in proofs if proof.score}
+    if not scored:
+        return []
+    first = next(iter(scored.values()))
+    spread = "; 95 % intervals over speakers" if first.ua_95 else ""
+    lines = [
+        "",
+        f"Scored on {first.clips} clips of {first.speakers} speaker(s) whom fold "
+        f"{first.fold} of {first.protocol} tests, percent{spread}",
+        "",
+        "| variant | UA | WA | UA against Keras, paired |",
+        "| --- " * 4 + "|",
+    ]
+    for variant, score in scored.items():
+        cells = [
+            _percent(score.ua, score.ua_95),
+            _percent(score.wa, score.wa_95),
+            _percent(score.ua_minus_keras, score.ua_minus_keras_95, "+"),
+        ]
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return lines
+
+
+def _percent(share: float, interval: tuple[float, float] | None, sign: str = "") -> str:
+    """A share with its interval, if it has one.
+
+    >>> _percent(0.01, (-0.02, 0.04), "+"), _percent(0.5, None)
+    ('+1.0 [-2.0, +4.0]', '50.0')
+    """
+    ends = ", ".join(f"{100 * end:{sign}.1f}" for end in interval or ())
+    return f"{100 * share:{sign}.1f}" + (f" [{ends}]" if ends else "")
 
 
 def _end(dtype: str, quantization: tuple[float, int] | None) -> str:

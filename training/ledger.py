@@ -43,14 +43,14 @@ def append(
     protocol: str,
     folds: Sequence[int],
     seeds: Sequence[int],
-    scored: dict[str, Any],
+    *scored: dict[str, Any],
     note: str = "",
 ) -> None:
     """One line for each time that test folds were scored.
 
     Args:
         config: name and digest of what was scored.
-        scored: the row of `report.figures_table` that counts.
+        scored: the rows of `report.figures_table` that count.
         note: what else is to be known.
     """
     new = not ledger.exists()
@@ -67,8 +67,8 @@ def append(
                 protocol,
                 " ".join(map(str, folds)),
                 " ".join(map(str, seeds)),
-                scored["variant"],
-                f"{scored['ua']:.4f}",
+                " ".join(row["variant"] for row in scored),
+                " ".join(f"{row['ua']:.4f}" for row in scored),
                 note,
             ]
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
@@ -19,7 +20,7 @@ from conversion.tflite import convert
 from edge_ser import bundle
 from edge_ser.classifier import Classifier
 from training import config as configs
-from training import runs, stages, zoo
+from training import protocol, runs, stages, zoo
 from training.keras import tf_keras
 from training.predict import clip_windows
 
@@ -251,6 +252,53 @@ def test_a_card_that_is_not_the_runs_is_named(copied, capsys):
     (proof,) = json.loads((folder / "proof.json").read_text())
     assert len(proof["card_faults"]) == 4
     assert "- float32: its card's temperature" in (folder / "proof.md").read_text()
+
+
+@pytest.mark.parametrize("speakers", [("03",), ("03", "08")])
+def test_what_bundles_reach_is_in_their_proof(
+    copied, monkeypatch, tmp_path, capsys, speakers
+):
+    run, folder = copied
+    keep(folder, "float32", "int8")
+    # As if it had left a fold out: it never heard these.
+    left_out = dataclasses.replace(protocol.load("emodb4"), test_speakers={1: speakers})
+    monkeypatch.setattr(protocol, "load", lambda name, clips=(): left_out)
+    trained = tmp_path / "fold-1"
+    shutil.copytree(run.folder, trained, ignore=shutil.ignore_patterns("bundles"))
+    shutil.rmtree(trained / folder.name)
+    values = json.loads((trained / "run.json").read_text())
+    (trained / "run.json").write_text(json.dumps(values | {"fold": 1}))
+    cache = ["--cache", str(run.folder.parent / "cache")]
+    command = ["verify", str(trained), str(folder), *cache, "--score"]
+    assert main([*command, "--results", str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    (line,) = csv.DictReader((tmp_path / "ledger.csv").read_text().splitlines())
+    assert line["variant"] == "keras float32 int8"
+    keras_ua, *uas = map(float, line["ua"].split())
+    scores = {name: proof["score"] for name, proof in proofs(folder).items()}
+    assert [score["ua"] for score in scores.values()] == pytest.approx(uas, abs=1e-4)
+    several = len(speakers) > 1
+    for score in scores.values():
+        assert (score["protocol"], score["fold"]) == ("emodb4", 1)
+        assert score["speakers"] == len(speakers)
+        assert 20 < score["clips"] < 100
+        assert 0.4 < score["wa"] <= 1
+        difference = score["ua_minus_keras"]
+        assert difference == pytest.approx(score["ua"] - keras_ua, abs=1e-4)
+        for name in ("ua_95", "wa_95", "ua_minus_keras_95"):
+            assert (score[name] is not None) == several
+    score = scores["int8"]
+    cell = f"| int8 | {100 * score['ua']:.1f} " + ("[" if several else "| ")
+    page = (folder / "proof.md").read_text()
+    assert cell in page and cell in told
+    who = f"{score['clips']} clips of {len(speakers)} speaker(s) whom fold 1 of emodb4"
+    assert who in page
+    # It stays in the proof when another variant joins.
+    convert = ["convert", str(trained), "--out", str(folder), "--variants", "float16"]
+    assert main([*convert, *cache]) == 0
+    assert proofs(folder)["int8"]["score"] == score
+    assert proofs(folder)["float16"]["score"] is None
+    assert cell in (folder / "proof.md").read_text()
 
 
 def test_a_further_variant_joins_the_proofs_of_those_before(converted, tmp_path):
