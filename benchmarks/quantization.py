@@ -2,8 +2,9 @@
 
 Every variant of the same folds answers the same clips of the speakers that its fold
 never heard; time and memory come from `edge-ser bench` in fresh processes, one variant
-after the other. The first variant (float32 if it is among them) is what the others are
-compared with, in paired bootstraps over speakers.
+after the other, the time of an inference in every installed interpreter. The first
+variant (float32 if it is among them) is what the others are compared with, in paired
+bootstraps over speakers.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from benchmarks import amounts, machine, output
 from benchmarks.listening import RATE_HZ, load
 from benchmarks.strangers import FoldBundle, check_same_folds, fold_bundles
 from benchmarks.window import bench
+from edge_ser.errors import EdgeSerError
+from edge_ser.interpreter import installed_runtimes
 from training.metrics import (
     Scored,
     confusion,
@@ -89,6 +92,7 @@ def measure(
         found = _accuracy(answers[name], reference)
         found |= _size(bundle)
         found["bench"] = bench(bundle.path, seconds)
+        found["inference_ms"] = _inference_ms(bundle, found["bench"], seconds)
         figures[name] = found
     return {
         "machine": machine.describe(),
@@ -191,6 +195,30 @@ def _size(bundle: FoldBundle) -> dict[str, int]:
     }
 
 
+def _inference_ms(
+    bundle: FoldBundle, first: dict[str, Any], seconds: float
+) -> dict[str, float | None]:
+    """Processor time of one inference by interpreter; None if that refuses the file.
+
+    Args:
+        first: what the default interpreter took.
+    """
+    found: dict[str, float | None] = {}
+    for runtime, version in installed_runtimes().items():
+        if runtime == "tensorflow":
+            continue
+        timed = first
+        if runtime != first["interpreter"]:
+            try:
+                bundle.classifier(runtime)
+            except EdgeSerError:
+                found[f"{runtime} {version}"] = None
+                continue
+            timed = bench(bundle.path, seconds, "--interpreter", runtime)
+        found[f"{runtime} {version}"] = timed["timings"]["inference"]["cpu_ms"]
+    return found
+
+
 def markdown(report: dict[str, Any]) -> str:
     """Accuracy, cost, and what happens to each class; percent and points."""
     lines = [
@@ -233,6 +261,7 @@ def markdown(report: dict[str, Any]) -> str:
             f"| {bench['first_decision']['p50_ms']:.0f} |"
         )
     variants = report["variants"]
+    lines += _interpreters(variants)
     lines += [
         "",
         "Recall of each class in percent, and its difference in points, paired:",
@@ -248,6 +277,25 @@ def markdown(report: dict[str, Any]) -> str:
             cells.append(f"{100 * row['recall'][number]:.1f}{shown}")
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _interpreters(variants: dict[str, Any]) -> list[str]:
+    """One inference in each interpreter; none in a report of an earlier version."""
+    names = {name for row in variants.values() for name in row.get("inference_ms", ())}
+    if not names:
+        return []
+    lines = [
+        "",
+        "Milliseconds of processor time for one inference, by interpreter:",
+        "",
+        "".join(["| variant |", *(f" {name} |" for name in sorted(names))]),
+        "| --- " * (len(names) + 1) + "|",
+    ]
+    for variant, row in variants.items():
+        found = [row.get("inference_ms", {}).get(name) for name in sorted(names)]
+        cells = ["refused" if ms is None else f"{ms:.3f}" for ms in found]
+        lines.append(f"| {variant} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _percentiles(timing: dict[str, float]) -> str:

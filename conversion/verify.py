@@ -289,7 +289,7 @@ def all_problems(proofs: list[Proof]) -> list[str]:
 
 
 def as_markdown(proofs: list[Proof]) -> str:
-    """A table over all bundles, and a list of what each holds."""
+    """Tables over all bundles: what each is, holds and, if it was scored, reaches."""
     lines = [
         "| variant | kB | gzip kB | M MACs | zeros | agrees with Keras "
         "| largest difference | interpreters | they differ by "
@@ -317,6 +317,13 @@ def as_markdown(proofs: list[Proof]) -> str:
         first = _end(proof.input_dtype, proof.input_quantization)
         last = _end(proof.output_dtype, proof.output_quantization)
         lines.append(f"| {proof.variant} | {dtypes} | {first} | {last} | {operators} |")
+    lines += [
+        "",
+        "| variant | channels of each layer with weights |",
+        "| --- " * 2 + "|",
+    ]
+    for proof in proofs:
+        lines.append(f"| {proof.variant} | {' '.join(map(str, proof.channels))} |")
     lines += _scores_as_markdown(proofs)
     refused = [
         f"- {proof.variant} does not run in {name}: {state}"

@@ -4,7 +4,9 @@ import json
 import pytest
 
 from benchmarks import __main__ as command_line
+from benchmarks import quantization
 from edge_ser import bundle
+from edge_ser.interpreter import installed_runtimes
 from training.report import RESULTS
 
 FOLD_1 = RESULTS / "standard" / "fold-1.tflite"
@@ -38,9 +40,24 @@ def test_variants_side_by_side(twin, corpora_folder, tmp_path, capsys):
     # Half of the weights are zeros, so it packs well.
     assert one["compressed_bytes"] < 0.75 * one["model_bytes"]
     assert one["bench"]["timings"]["inference"]["p50_ms"] > 0
+    runtimes = [
+        f"{name} {version}"
+        for name, version in installed_runtimes().items()
+        if name != "tensorflow"
+    ]
+    assert list(two["inference_ms"]) == runtimes
+    assert all(ms > 0 for ms in two["inference_ms"].values())
     out = capsys.readouterr().out
+    assert f"| variant | {' | '.join(sorted(runtimes))} |" in out
     assert "| int8-twin |" in out
     assert "| neutral |" in out
+
+
+def test_an_interpreter_that_refuses_a_variant_is_told():
+    refused = {"ai-edge-litert 2": 0.1234, "tflite-runtime 2": None}
+    lines = quantization._interpreters({"dynamic-range": {"inference_ms": refused}})
+    assert lines[-1] == "| dynamic-range | 0.123 | refused |"
+    assert quantization._interpreters({"int8": {}}) == []
 
 
 def test_variants_of_other_folds_are_refused(twin, corpora_folder, capsys):

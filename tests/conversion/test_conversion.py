@@ -98,6 +98,8 @@ def test_whole_channels_are_gone_from_the_file(converted):
     assert found["int8-slim"]["macs"] <= 0.6 * found["int8"]["macs"]
     pairs = zip(found["int8-slim"]["channels"], found["int8"]["channels"], strict=True)
     assert all(few <= many for few, many in pairs)
+    counts = " ".join(map(str, found["int8-slim"]["channels"]))
+    assert f"| int8-slim | {counts} |" in (out / "proof.md").read_text()
 
 
 def test_the_layers_that_lose_most_are_told(converted):
