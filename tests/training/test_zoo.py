@@ -20,7 +20,8 @@ from training.keras import set_seed, tf_keras
 FRAMES, FEATURES, CLASSES = 64, 32, 8
 CONFIGS = sorted(pathlib.Path("training/configs/zoo").glob("*.toml"))
 # Built, converted and run in `make test`; the others in `make test-long`.
-QUICK = ("light_sernet", "timnet", "lstm_stacked", "reslstm", "transformer")
+QUICK = ("light_sernet", "timnet", "lstm_stacked", "reslstm", "transformer", "resnet2d")
+SETTINGS = {"resnet2d": {"channels": [8, 12], "over_frequency": 16, "over_time": 1}}
 
 
 def voices(windows: int, seed: int = 0) -> np.ndarray:
@@ -56,7 +57,7 @@ def converted(tmp_path_factory):
         models = {}
         for name in architectures:
             shape = inputs(name, voices(1)).shape[1:]
-            model = zoo.build(name, *shape, CLASSES, {})
+            model = zoo.build(name, *shape, CLASSES, SETTINGS.get(name, {}))
             models[name] = model
             model.save(folder / f"{name}.keras")
         paths = [folder / f"{name}.keras" for name in models]
@@ -138,6 +139,23 @@ def test_looking_ahead_is_the_reversed_input_of_the_authors():
         kernel, bias = past.get_weights()
         future.set_weights([kernel[::-1], bias])
     assert change() < before / 20
+
+
+def test_a_convolution_over_the_bands_knows_where_a_sound_is():
+    windows = np.zeros((2, FRAMES, FEATURES, 1), np.float32)
+    low, high = slice(8, 12), slice(20, 24)  # far from the edges, a whole pool apart
+    windows[0, 20:40, low] = windows[1, 20:40, high] = 1
+    windows = windows[..., 0]
+
+    def change(**settings) -> float:
+        set_seed(1)
+        settings = {"channels": [8], "stem_kernel": 3, **settings}
+        model = zoo.build("resnet2d", FRAMES, FEATURES, CLASSES, settings)
+        first, second = model.predict(windows, verbose=0)
+        return np.abs(first - second).max() / np.abs(first).max()
+
+    assert change() < 1e-5
+    assert change(over_frequency=8) > 0.05
 
 
 def test_macs_are_counted_in_the_graph():

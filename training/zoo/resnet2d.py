@@ -28,6 +28,11 @@ class Settings:
     """Maximum pooling before each block, in frames and bands; (1, 1) is none. Not
     given: every block but the first halves both axes."""
     stem_kernel: int = 5
+    over_frequency: int = 0
+    """Channels of a convolution over all bands that are left; 0 takes their mean, which
+    does not tell where in the spectrum something was."""
+    over_time: int = 0
+    """Residual blocks after that, of convolutions over three frames."""
     dropout: float = 0.3
     attention: bool = True
     """Pool by attention, too; without it every operation runs on an Edge TPU."""
@@ -79,8 +84,16 @@ def _pooled(x, settings: Settings, prefix: str):  # type: ignore[no-untyped-def]
         if pool != (1, 1):
             x = layers.MaxPooling2D(pool)(x)
         x = _block(x, channels)
-    # Average pooling, not the MEAN operator: its int8 kernels round alike everywhere.
-    x = layers.AveragePooling2D((1, x.shape[2]), name=f"{prefix}mean_over_frequency")(x)
+    bands = x.shape[2]
+    if settings.over_frequency:
+        x = layers.Conv2D(settings.over_frequency, (1, bands), use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=_BN_MOMENTUM)(x))
+    else:
+        # Not the MEAN operator: the int8 kernels of average pooling round alike.
+        name = f"{prefix}mean_over_frequency"
+        x = layers.AveragePooling2D((1, bands), name=name)(x)
+    for _ in range(settings.over_time):
+        x = _block(x, x.shape[-1], kernel=(3, 1))
     mean = layers.Flatten()(layers.AveragePooling2D((x.shape[1], 1))(x))
     x = layers.Reshape((x.shape[1], x.shape[3]))(x)
     pooled = [mean, layers.GlobalMaxPooling1D()(x)]
@@ -91,13 +104,13 @@ def _pooled(x, settings: Settings, prefix: str):  # type: ignore[no-untyped-def]
     return layers.Dropout(settings.dropout)(layers.Concatenate()(pooled))
 
 
-def _block(x, channels: int):  # type: ignore[no-untyped-def]
+def _block(x, channels: int, kernel=(3, 3)):  # type: ignore[no-untyped-def]
     shortcut = x
     if x.shape[-1] != channels:
         shortcut = layers.Conv2D(channels, 1, use_bias=False)(x)
         shortcut = layers.BatchNormalization(momentum=_BN_MOMENTUM)(shortcut)
-    y = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
+    y = layers.Conv2D(channels, kernel, padding="same", use_bias=False)(x)
     y = layers.ReLU()(layers.BatchNormalization(momentum=_BN_MOMENTUM)(y))
-    y = layers.Conv2D(channels, 3, padding="same", use_bias=False)(y)
+    y = layers.Conv2D(channels, kernel, padding="same", use_bias=False)(y)
     y = layers.BatchNormalization(momentum=_BN_MOMENTUM)(y)
     return layers.ReLU()(layers.Add()([shortcut, y]))
