@@ -11,7 +11,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -94,31 +94,43 @@ def evaluate(
     # Once, before the processes.
     stages.load_features(config, data, out / "cache", skip_bad=skip_bad)
     given = (config, data, out, skip_bad)
-    _each_alone("train seed {} fold {}", train_fold, given, tasks, jobs)
-    _each_alone("judge folds {} and {}", judge, given, pairs, jobs)
+    # Judges first: they take the longest, and nobody waits for the last of them alone.
+    steps = [_Step("judge folds {} and {}", judge, pair) for pair in pairs]
+    steps += [_Step("train seed {} fold {}", train_fold, task) for task in tasks]
+    _each_alone(steps, given, jobs)
     score = functools.partial(_calibrate_and_score, known)
-    _each_alone("score seed {} fold {}", score, given, tasks, jobs)
+    steps = [_Step("score seed {} fold {}", score, task) for task in tasks]
+    _each_alone(steps, given, jobs)
     if set(wanted) == set(protocol.test_speakers):
         publish(config, out, seeds, wanted, results, add=add)
 
 
+class _Step(NamedTuple):
+    """A piece of work, and how it is told."""
+
+    told: str
+    work: Callable[..., None]
+    numbers: tuple[int, int]
+
+
 def _each_alone(
-    what: str,
-    work: Callable[..., None],
+    steps: Sequence[_Step],
     given: tuple[Config, pathlib.Path, pathlib.Path, bool],
-    tasks: Sequence[tuple[int, int]],
     jobs: int,
 ) -> None:
-    """Do a piece of work for every task, each in a process of its own."""
+    """Do every step, each in a process of its own."""
     with workers.pool(jobs) as pool:
-        pending = {pool.submit(_alone, work, *given, *task): task for task in tasks}
+        pending = {
+            pool.submit(_alone, step.work, *given, *step.numbers): step
+            for step in steps
+        }
         started = time.monotonic()
         for number, done in enumerate(workers.completed(pending), 1):
             each = (time.monotonic() - started) / number
-            left = each * (len(tasks) - number) / 60
+            left = each * (len(steps) - number) / 60
             print(
-                f"{what.format(*pending[done])}: done, {number} of {len(tasks)}, "
-                f"about {left:.0f} min left",
+                f"{pending[done].told.format(*pending[done].numbers)}: done, {number} "
+                f"of {len(steps)}, about {left:.0f} min left",
                 flush=True,
             )
 

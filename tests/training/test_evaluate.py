@@ -58,8 +58,8 @@ def test_a_part_of_the_folds_shows_no_figure(evaluated, capsys):
     assert (results / "ledger.csv").read_text() == before
     told = capsys.readouterr().out
     assert told == (
-        "train seed 0 fold 1: done, 1 of 1, about 0 min left\n"
-        "judge folds 1 and 2: done, 1 of 1, about 0 min left\n"
+        "judge folds 1 and 2: done, 1 of 2, about 0 min left\n"
+        "train seed 0 fold 1: done, 2 of 2, about 0 min left\n"
         "score seed 0 fold 1: done, 1 of 1, about 0 min left\n"
     )
 
