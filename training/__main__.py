@@ -86,6 +86,7 @@ def _ablate(args: argparse.Namespace) -> int:
         fold=args.fold,
         validation_speakers=args.validation_speakers,
         skip_bad=args.skip_bad,
+        jobs=args.jobs,
     )
     print((args.out / "ablation.md").read_text())
     return 0
@@ -453,6 +454,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--fold", type=int, help="leave out this fold's test speakers")
     sub.add_argument(
         "--validation-speakers", nargs="+", required=True, metavar="CORPUS/SPEAKER"
+    )
+    sub.add_argument(
+        "--jobs", type=_count, default=1, help="trainings at the same time"
     )
 
     sub = verb("evaluate", _evaluate, "train and score the folds of the protocol")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -9,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_ser.errors import ConfigError
-from training import ablation_results, runs, stages
+from training import ablation_results, runs, stages, workers
 from training.ablation_results import BASE, Trial
 from training.config import Config, read_toml, with_values
+from training.dataset import FeatureSet
 from training.errors import ProtocolError
 
 Variants = Mapping[str, Mapping[str, Any]]
@@ -47,20 +49,23 @@ def ablate(
     fold: int | None,
     validation_speakers: Sequence[str],
     skip_bad: bool = False,
+    jobs: int = 1,
 ) -> None:
     """Train the config and every variant; the table in `out` grows row by row.
 
     ``ablation.csv`` holds the trials, ``ablation.md`` what follows from them. Finished
     trainings are not done again, and an unfinished one goes on. ``{out}`` in a
-    variant's texts stands for `out`, where the runs of former rows can be teachers.
+    variant's texts stands for `out`, where the config's own runs can be teachers.
 
     Args:
         seeds: of every variant.
         base_seeds: of the config itself: several tell what chance alone does.
+        jobs: trainings at the same time, one thread each.
 
     Raises:
         ConfigError: a variant that is no valid config, before any training.
         ProtocolError: no validation speakers; or see `stages.train_run`.
+        RunError: a process was ended from outside.
     """
     if not validation_speakers:
         raise ProtocolError("an ablation needs --validation-speakers")
@@ -73,41 +78,69 @@ def ablate(
         except ConfigError as error:
             raise ConfigError(f"variant {name!r}: {error}") from error
     out.mkdir(parents=True, exist_ok=True)
-    trials: list[Trial] = []
-    for name, changed in configs.items():
-        features = stages.load_features(changed, data, out / "cache", skip_bad=skip_bad)
-        clips = sum(clip.speaker_key in validation_speakers for clip in features.clips)
-        for seed in base_seeds if name == BASE else seeds:
-            folder = out / f"{_slug(name)}-seed-{seed}"
-            if not _is_done(folder, changed, seed, fold, validation_speakers):
-                stages.train_run(
-                    changed,
-                    features,
-                    data,
-                    folder,
-                    seed=seed,
-                    fold=fold,
-                    validation_speakers=validation_speakers,
-                )
-                asked = json.dumps([fold, sorted(validation_speakers)])
-                runs.write(folder / "asked.json", asked)
-            kept = runs.kept_epoch(folder)
-            trials.append(
-                {
-                    "change": name,
-                    "settings": _told(variants.get(name, {})),
-                    "seed": str(seed),
-                    "epochs": f"{kept['epoch']:.0f}",
-                    "validation_ua": f"{kept['validation_ua']:.5f}",
-                    "validation_clips": str(clips),
-                    "validation_speakers": " ".join(sorted(validation_speakers)),
-                    "protocol": changed.protocol,
-                    "fold": "" if fold is None else str(fold),
-                }
-            )
-            ablation_results.write(out, trials)
-            text = ablation_results.markdown(trials)
-            (out / "ablation.md").write_text(text + "\n")
+    work = _Work(data, out, fold, tuple(validation_speakers), skip_bad)
+    trials: dict[tuple[str, int], Trial | None] = {}  # in the order of the table
+    with workers.pool(jobs) as pool:
+        for names in ([BASE], list(variants)):  # the config's own runs may be teachers
+            pending = {}
+            for name in names:
+                work.features(configs[name])  # jobs share the cache: fill it here
+                for seed in base_seeds if name == BASE else seeds:
+                    trials[name, seed] = None
+                    task = pool.submit(_trial, work, configs[name], name, seed)
+                    pending[task] = (name, seed)
+            for done in workers.completed(pending):
+                name, seed = pending[done]
+                settings = _told(variants.get(name, {}))
+                trials[name, seed] = {**done.result(), "settings": settings}
+                finished = [trial for trial in trials.values() if trial]
+                ablation_results.write(out, finished)
+                text = ablation_results.markdown(finished)
+                (out / "ablation.md").write_text(text + "\n")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What all trials of an ablation share."""
+
+    data: pathlib.Path
+    out: pathlib.Path
+    fold: int | None
+    validation_speakers: tuple[str, ...]
+    skip_bad: bool
+
+    def features(self, config: Config) -> FeatureSet:
+        cache = self.out / "cache"
+        return stages.load_features(config, self.data, cache, skip_bad=self.skip_bad)
+
+
+def _trial(work: _Work, config: Config, name: str, seed: int) -> Trial:
+    features = work.features(config)
+    speakers = sorted(work.validation_speakers)
+    folder = work.out / f"{_slug(name)}-seed-{seed}"
+    if not _is_done(folder, config, seed, work.fold, speakers):
+        stages.train_run(
+            config,
+            features,
+            work.data,
+            folder,
+            seed=seed,
+            fold=work.fold,
+            validation_speakers=speakers,
+        )
+        runs.write(folder / "asked.json", json.dumps([work.fold, speakers]))
+    kept = runs.kept_epoch(folder)
+    clips = sum(clip.speaker_key in speakers for clip in features.clips)
+    return {
+        "change": name,
+        "seed": str(seed),
+        "epochs": f"{kept['epoch']:.0f}",
+        "validation_ua": f"{kept['validation_ua']:.5f}",
+        "validation_clips": str(clips),
+        "validation_speakers": " ".join(speakers),
+        "protocol": config.protocol,
+        "fold": "" if work.fold is None else str(work.fold),
+    }
 
 
 def _placed(value: Any, out: pathlib.Path) -> Any:

@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
+from conftest import TINY_CONFIG
 from edge_ser.errors import ConfigError
-from made_up import made_up_config
-from training import ablation, ablation_results, config, runs, stages
+from training import ablation, ablation_results, config, runs
 from training.__main__ import main
 from training.errors import ProtocolError, RunError
 
@@ -25,23 +25,23 @@ def test_every_variant_of_the_table_is_a_valid_config(repository):
     assert len(of["small"]) == len(variants) + 1
 
 
-def test_the_table_grows_and_goes_on(made_up, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(stages, "load_features", lambda *_, **__: made_up)
-    base = made_up_config(recipe={"epochs": 1})
+def test_the_table_grows_and_goes_on(corpora_folder, tmp_path, capsys):
+    data = corpora_folder / "emodb"
+    base = config.parse({**TINY_CONFIG, "recipe": {"epochs": 1, "batch_size": 16}})
     arguments = {
-        **{"seeds": [0], "base_seeds": [0, 1], "fold": None},
-        "validation_speakers": ["emodb/0"],
+        **{"seeds": [0], "base_seeds": [0, 1], "fold": None, "jobs": 2},
+        "validation_speakers": ["emodb/03", "emodb/08"],
     }
     variants = {
         "focal loss": {"recipe.focal_gamma": 2.0},
         "taught": {"distillation.teachers": ["{out}/the-config-itself-seed-1"]},
     }
     out = tmp_path / "out"
-    ablation.ablate(base, {}, tmp_path, out, **arguments)
+    ablation.ablate(base, {}, data, out, **arguments)
     trained = sorted(out.glob("*/model.keras"))
     assert len(trained) == 2
     before = [file.stat().st_mtime_ns for file in trained]
-    ablation.ablate(base, variants, tmp_path, out, **arguments)
+    ablation.ablate(base, variants, data, out, **arguments)
     assert [file.stat().st_mtime_ns for file in trained] == before
     lines = (out / "ablation.md").read_text().splitlines()
     assert lines[-3].startswith("| the config itself |  | 2 | ")
@@ -59,10 +59,10 @@ def test_the_table_grows_and_goes_on(made_up, tmp_path, monkeypatch, capsys):
     assert "<td>focal loss</td>" in page.read_text()
     with pytest.raises(ConfigError, match="variant 'x': unknown key"):
         wrong = {"x": {"recipe.focal": 1.0}}
-        ablation.ablate(base, wrong, tmp_path, tmp_path / "out", **arguments)
+        ablation.ablate(base, wrong, data, tmp_path / "out", **arguments)
     with pytest.raises(ProtocolError, match="validation-speakers"):
         nobody = {**arguments, "validation_speakers": []}
-        ablation.ablate(base, {}, tmp_path, tmp_path / "out", **nobody)
+        ablation.ablate(base, {}, data, tmp_path / "out", **nobody)
 
 
 @pytest.mark.parametrize("text", ["", "[variants]\nx = 3", "[variants]\nx = {}", "x ="])
