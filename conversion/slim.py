@@ -35,9 +35,11 @@ _KEEPS_CHANNELS = (
     "GlobalAveragePooling2D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
+    "HalfBandViews",
     "LeakyReLU",
     "MaxPooling1D",
     "MaxPooling2D",
+    "MeanOfViews",
     "ReLU",
     "SpatialDropout1D",
     "SpatialDropout2D",
@@ -55,6 +57,8 @@ class _Layer:
 
     inputs: list[Channels]
     output: Channels
+    times: int
+    """How often it computes for one window: once for each view (`conversion.views`)."""
 
 
 class _Plan:
@@ -65,9 +69,11 @@ class _Plan:
         self._parents: list[int] = []
         self._frozen: set[int] = set()
         self._of_tensor: dict[int, Channels] = {}
+        self._times: dict[int, int] = {}
         self.layers: dict[str, _Layer] = {}
         for tensor in model.inputs:
             self._of_tensor[id(tensor)] = self._fresh(tensor.shape[-1], frozen=True)
+            self._times[id(tensor)] = 1
         for layer in model.layers:
             if type(layer).__name__ != "InputLayer":
                 self._follow(layer)
@@ -120,8 +126,12 @@ class _Plan:
             output = rule(layer, inputs, count)
         else:
             output = self._opaque(inputs, count)
-        self.layers[layer.name] = _Layer(inputs, output)
+        times = max(self._times[id(t)] for t in _as_list(layer.input))
+        self.layers[layer.name] = _Layer(inputs, output, times)
         self._of_tensor[id(layer.output)] = output
+        if kind in ("HalfBandViews", "MeanOfViews"):
+            times = layer.views if kind == "HalfBandViews" else 1
+        self._times[id(layer.output)] = times
 
     def _opaque(self, inputs: list[Channels], count: int) -> Channels:
         """What is not understood stays as it is, and so does what feeds it."""
@@ -262,7 +272,7 @@ class _Plan:
             elif kind in _RECURRENT:
                 places = layer.input.shape[1]
                 window, inputs = _gates(layer), inputs + outputs
-            total += places * window * inputs * outputs
+            total += plan.times * places * window * inputs * outputs
         return total
 
     def build(self, keep: set[int]) -> Any:

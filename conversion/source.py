@@ -169,10 +169,11 @@ def load_keras(path: pathlib.Path) -> Any:
     import tf_keras
 
     from conversion.quantize import OutputQuantization
+    from conversion.views import LAYERS
 
     try:
         with tfmot.quantization.keras.quantize_scope(
-            {"OutputQuantization": OutputQuantization}
+            {"OutputQuantization": OutputQuantization, **LAYERS}
         ):
             model = tf_keras.models.load_model(path, compile=False)
     except Exception as error:  # what Keras raises is not documented

@@ -56,11 +56,14 @@ class Run:
         Raises:
             RunError: missing or damaged.
         """
+        from conversion.views import LAYERS
         from training.keras import tf_keras
 
         file = self.folder / "model.keras"
         try:
-            return tf_keras.models.load_model(file, compile=False)
+            return tf_keras.models.load_model(
+                file, custom_objects=LAYERS, compile=False
+            )
         except (OSError, ValueError) as error:
             raise RunError(f"{file}: no model can be loaded from it") from error
 

@@ -9,6 +9,7 @@ pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.
 
 from conversion.errors import ConversionError
 from conversion.slim import _macs, _Plan, slim
+from training import zoo
 from training.keras import tf_keras
 
 layers = tf_keras.layers
@@ -79,6 +80,19 @@ def test_a_fine_tuning_sees_the_small_network():
     seen = []
     smaller = slim(network(), 0.4, lambda model, callbacks: seen.append(model))
     assert seen == [smaller]
+
+
+def test_what_is_heard_twice_counts_twice():
+    tf_keras.utils.set_random_seed(3)
+    settings = {"channels": [16, 24], "over_frequency": 16, "views": 2}
+    model = zoo.build("resnet2d", 32, 16, 3, settings)
+    plan = _Plan(model)
+    everything = plan.macs(set(plan.roots.values()))
+    assert everything == pytest.approx(_macs(model), rel=0.01)  # but for the attention
+    smaller = slim(model, 0.4, lambda model, callbacks: None)
+    assert _macs(smaller) <= 0.6 * _macs(model)
+    pooled = smaller.get_layer("mean_of_views").output_shape[-1]
+    assert pooled < model.get_layer("mean_of_views").output_shape[-1]
 
 
 def test_what_is_not_understood_stays():

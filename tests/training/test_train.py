@@ -133,6 +133,7 @@ def test_only_the_very_same_configuration_gets_published_figures(trained, monkey
         ({"pools": [[2, 1]]}, "valid: one for each of channels, 4"),
         ({"dropout": 2.0}, "cannot be built"),
         ({"towers": 0}, "towers are 0; valid: 1 and more"),
+        ({"views": 4}, "views are 4; valid: 1, 2, 3"),
         ({"width": 3}, "no setting 'width'"),
     ],
 )

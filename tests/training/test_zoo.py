@@ -21,7 +21,14 @@ FRAMES, FEATURES, CLASSES = 64, 32, 8
 CONFIGS = sorted(pathlib.Path("training/configs/zoo").glob("*.toml"))
 # Built, converted and run in `make test`; the others in `make test-long`.
 QUICK = ("light_sernet", "timnet", "lstm_stacked", "reslstm", "transformer", "resnet2d")
-SETTINGS = {"resnet2d": {"channels": [8, 12], "over_frequency": 16, "over_time": 1}}
+SETTINGS = {
+    "resnet2d": {
+        "channels": [8, 12],
+        "over_frequency": 16,
+        "over_time": 1,
+        "views": 3,
+    }
+}
 
 
 def voices(windows: int, seed: int = 0) -> np.ndarray:
@@ -156,6 +163,28 @@ def test_a_convolution_over_the_bands_knows_where_a_sound_is():
 
     assert change() < 1e-5
     assert change(over_frequency=8) > 0.05
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_a_window_is_heard_half_a_band_lower_and_higher(views):
+    settings = {"channels": [8, 12], "over_frequency": 8, "towers": 2, "dropout": 0.0}
+    once = zoo.build("resnet2d", FRAMES, FEATURES, CLASSES, settings)
+    settings["views"] = views
+    often = zoo.build("resnet2d", FRAMES, FEATURES, CLASSES, settings)
+    often.set_weights(once.get_weights())
+    x = voices(5)
+    lower = (np.concatenate([x[:, :, :1], x[:, :, :-1]], axis=2) + x) / 2
+    higher = (np.concatenate([x[:, :, 1:], x[:, :, -1:]], axis=2) + x) / 2
+    heard = [lower, higher, x][:views]
+    answers = [once.predict(each, verbose=0) for each in heard]
+    told = often.predict(x, verbose=0)
+    np.testing.assert_allclose(told, np.mean(answers, 0), atol=1e-5)
+    assert np.abs(answers[1] - answers[0]).max() > 1e-3
+    # Training knows one view.
+    expected = once(x, training=True)
+    np.testing.assert_allclose(often(x, training=True), expected, atol=1e-5)
+    times = macs(convert(often, None)) / macs(convert(once, None))
+    assert times == pytest.approx(views, rel=0.001)
 
 
 def test_macs_are_counted_in_the_graph():

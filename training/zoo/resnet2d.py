@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from conversion.views import HalfBandViews, MeanOfViews
 from training.keras import tf_keras
 from training.objective import SHARE
 
@@ -36,6 +37,10 @@ class Settings:
     dropout: float = 0.3
     attention: bool = True
     """Pool by attention, too; without it every operation runs on an Edge TPU."""
+    views: int = 1
+    """How often the trained network hears each window, to answer by the mean: 2, half a
+    band lower and half a band higher; 3, as it is, too. For as many times the MACs and
+    no weight more; training knows nothing of it."""
     towers: int = 1
     """Networks of these channels side by side, whose logits are averaged: each learns
     for itself (`training.objective`), so that they err apart. Lakshminarayanan et al.
@@ -48,8 +53,12 @@ def build(
     """The network, from (frames, n_features) to class logits."""
     if settings.towers < 1:
         raise ValueError(f"towers are {settings.towers}; valid: 1 and more")
+    if settings.views not in (1, 2, 3):
+        raise ValueError(f"views are {settings.views}; valid: 1, 2, 3")
     inputs = layers.Input((frames, n_features), name="features")
     x = layers.Reshape((frames, n_features, 1))(inputs)
+    if settings.views > 1:
+        x = HalfBandViews(settings.views, name="views")(x)
     if settings.towers == 1:
         logits = layers.Dense(n_classes, name="logits")(_pooled(x, settings, ""))
     else:
@@ -101,7 +110,10 @@ def _pooled(x, settings: Settings, prefix: str):  # type: ignore[no-untyped-def]
         weights = layers.Softmax(axis=1, name=f"{prefix}attention")(layers.Dense(1)(x))
         attended = layers.Dot(axes=1)([weights, x])
         pooled = [layers.Flatten()(attended), *pooled]
-    return layers.Dropout(settings.dropout)(layers.Concatenate()(pooled))
+    heard = layers.Concatenate()(pooled)
+    if settings.views > 1:
+        heard = MeanOfViews(settings.views, name=f"{prefix}mean_of_views")(heard)
+    return layers.Dropout(settings.dropout)(heard)
 
 
 def _block(x, channels: int, kernel=(3, 3)):  # type: ignore[no-untyped-def]
