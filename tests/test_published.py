@@ -38,6 +38,27 @@ def test_every_table_row_of_the_readme_is_recomputed(report, rows):
     assert json.loads((STANDARD / "figures.json").read_text()) == report.rounded(table)
 
 
+def test_what_the_coral_page_tells_is_recomputed(report, rows):
+    from conversion import edgetpu
+
+    folder = STANDARD.parent / "coral"
+    _, saved = report.read_predictions(folder / "predictions.csv")
+    table = report.figures_table(saved, report.protocol_of(folder))
+    assert json.loads((folder / "figures.json").read_text()) == report.rounded(table)
+    page = (ROOT / "docs/coral.md").read_text()
+    for line in report.markdown("coral", table).splitlines()[2:8]:
+        assert line in page, line
+    ours = report.markdown("standard", report.figures_table(rows, "ravdess"))
+    (pruned,) = (x for x in ours.splitlines()[2:8] if x.startswith("| int8-pruned"))
+    told = pruned.split("|")[2].strip()
+    assert f"`standard` reaches {told} there" in page
+    model = bundle.read(folder / "fold-1.tflite").model
+    placements = edgetpu.check(model)
+    assert not any(placement.refusals for placement in placements)
+    assert f"All of its {len(placements)} operators are" in page
+    assert f"in {len(model) / 1e3:.0f} kB" in page
+
+
 @pytest.mark.parametrize(
     "name",
     [
