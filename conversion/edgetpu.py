@@ -27,6 +27,9 @@ from conversion.flatbuffer import Graph, Operator, Tensor, read
 from edge_ser import bundle
 
 COMPILER = "edgetpu_compiler"
+_COMPILED = "edgetpu-custom-op"
+"""What the compiler puts in the place of all that it maps."""
+_KIND = "-edgetpu"
 _LIMIT_S = 300
 _SOFTMAX_ELEMENTS = 16_000
 
@@ -134,6 +137,8 @@ def _refusals(operator: Operator, graph: Graph) -> list[str]:
     found = []
     if graph.subgraphs > 1:
         found.append("more than one subgraph (control flow)")
+    if operator.name == _COMPILED:
+        return []
     if operator.name not in _NEWEST:
         return [*found, f"{operator.name} is not supported"]
     newest = _NEWEST[operator.name]
@@ -331,10 +336,14 @@ def compile_bundle(path: str | os.PathLike[str], out: pathlib.Path) -> str:
         What the compiler said of each operator.
 
     Raises:
-        ConversionError: no compiler on the PATH, or it refuses the model.
+        ConversionError: no int8 bundle, or one that was compiled; no compiler on the
+            PATH, or it refuses the model or maps nothing.
         BundleError: the bundle is refused, or `out` cannot be written.
     """
     checked = bundle.read(path)
+    kind = checked.card.quantization
+    if not kind.startswith("int8") or kind.endswith(_KIND):
+        raise ConversionError(f"{path} is {kind}; valid: int8, not compiled yet")
     if shutil.which(COMPILER) is None:
         raise ConversionError(
             f"{COMPILER} is not on the PATH; Coral has Debian packages of it"
@@ -358,9 +367,11 @@ def compile_bundle(path: str | os.PathLike[str], out: pathlib.Path) -> str:
         if result.returncode or not compiled.exists():
             lines = (result.stderr + result.stdout).strip().splitlines() or ["nothing"]
             raise ConversionError(f"{COMPILER} failed: it said: {lines[-1]}")
-        kind = f"{checked.card.quantization}-edgetpu"
-        card = dataclasses.replace(checked.card, quantization=kind)
-        bundle.write(out, card, compiled.read_bytes())
+        made = compiled.read_bytes()
+        if all(operator.name != _COMPILED for operator in read(made).operators):
+            raise ConversionError(f"{COMPILER} mapped no operator to the Edge TPU")
+        card = dataclasses.replace(checked.card, quantization=kind + _KIND)
+        bundle.write(out, card, made)
     return result.stdout
 
 

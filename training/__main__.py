@@ -456,7 +456,10 @@ def _parser() -> argparse.ArgumentParser:
         "--validation-speakers", nargs="+", required=True, metavar="CORPUS/SPEAKER"
     )
     sub.add_argument(
-        "--jobs", type=_count, default=1, help="trainings at the same time"
+        "--jobs",
+        type=_count,
+        default=1,
+        help="trainings at the same time, a thread each",
     )
 
     sub = verb("evaluate", _evaluate, "train and score the folds of the protocol")

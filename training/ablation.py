@@ -18,6 +18,8 @@ from training.errors import ProtocolError
 
 Variants = Mapping[str, Mapping[str, Any]]
 
+_ASKED = "asked.json"
+
 
 def load_variants(path: pathlib.Path) -> Variants:
     """Read ``[variants]``: a name, and the settings that it changes.
@@ -63,12 +65,16 @@ def ablate(
         jobs: trainings at the same time, one thread each.
 
     Raises:
-        ConfigError: a variant that is no valid config, before any training.
-        ProtocolError: no validation speakers; or see `stages.train_run`.
+        ConfigError: a variant that is no valid config, has another's name, or learns
+            from another that is not trained, before any training.
+        ProtocolError: no validation speakers, a seed twice; or see `stages.train_run`.
         RunError: a process was ended from outside.
     """
     if not validation_speakers:
         raise ProtocolError("an ablation needs --validation-speakers")
+    for given in (seeds, base_seeds):
+        if len(set(given)) < len(given):
+            raise ProtocolError("a seed is given twice")
     configs = {BASE: config}
     for name, changes in variants.items():
         try:
@@ -77,26 +83,59 @@ def ablate(
             )
         except ConfigError as error:
             raise ConfigError(f"variant {name!r}: {error}") from error
+    _check_folders(configs, out)
     out.mkdir(parents=True, exist_ok=True)
-    work = _Work(data, out, fold, tuple(validation_speakers), skip_bad)
-    trials: dict[tuple[str, int], Trial | None] = {}  # in the order of the table
-    with workers.pool(jobs) as pool:
-        for names in ([BASE], list(variants)):  # the config's own runs may be teachers
-            pending = {}
-            for name in names:
-                work.features(configs[name])  # jobs share the cache: fill it here
-                for seed in base_seeds if name == BASE else seeds:
-                    trials[name, seed] = None
-                    task = pool.submit(_trial, work, configs[name], name, seed)
-                    pending[task] = (name, seed)
-            for done in workers.completed(pending):
-                name, seed = pending[done]
-                settings = _told(variants.get(name, {}))
-                trials[name, seed] = {**done.result(), "settings": settings}
-                finished = [trial for trial in trials.values() if trial]
-                ablation_results.write(out, finished)
-                text = ablation_results.markdown(finished)
-                (out / "ablation.md").write_text(text + "\n")
+    work = _Work(data, out, fold, tuple(sorted(validation_speakers)), skip_bad)
+    # The jobs share the cache: filled here, where a mistake shows before any training.
+    clips = {name: work.clips(each) for name, each in configs.items()}
+    asked = {
+        (name, seed): {**clips[name], "settings": _told(variants.get(name, {}))}
+        for name in configs
+        for seed in (base_seeds if name == BASE else seeds)
+    }
+
+    def write() -> None:
+        finished = [
+            work.trial(name, configs[name], seed, told)
+            for (name, seed), told in asked.items()
+            if work.is_done(name, configs[name], seed)
+        ]
+        if finished and finished[0]["change"] == BASE:
+            ablation_results.write(out, finished)
+            text = ablation_results.markdown(finished)
+            (out / "ablation.md").write_text(text + "\n")
+
+    write()
+    for names in ([BASE], list(variants)):  # the config's own runs may be teachers
+        with workers.pool(jobs) as pool:
+            pending = [
+                pool.submit(_train, work, name, configs[name], seed)
+                for name, seed in asked
+                if name in names and not work.is_done(name, configs[name], seed)
+            ]
+            try:
+                for _ in workers.completed(pending):
+                    write()
+            except BaseException:  # the table cannot be written, say
+                for task in pending:
+                    task.cancel()
+                raise
+
+
+def _check_folders(configs: Mapping[str, Config], out: pathlib.Path) -> None:
+    names: dict[str, str] = {}
+    for name in configs:
+        other = names.setdefault(_slug(name), name)
+        if other != name:
+            raise ConfigError(f"variants {other!r} and {name!r} have one folder")
+    for name, config in configs.items():
+        for teacher in map(pathlib.Path, config.distillation.teachers):
+            slug = teacher.name.rpartition("-seed-")[0]
+            finished = (teacher / "run.json").exists()
+            if teacher.parent == out and slug != _slug(BASE) and not finished:
+                raise ConfigError(
+                    f"variant {name!r}: {teacher} is not trained; train it first"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,34 +152,54 @@ class _Work:
         cache = self.out / "cache"
         return stages.load_features(config, self.data, cache, skip_bad=self.skip_bad)
 
+    def clips(self, config: Config) -> Trial:
+        """How many validation clips there are."""
+        clips = self.features(config).clips
+        judges = sum(clip.speaker_key in self.validation_speakers for clip in clips)
+        return {"validation_clips": str(judges)}
 
-def _trial(work: _Work, config: Config, name: str, seed: int) -> Trial:
-    features = work.features(config)
-    speakers = sorted(work.validation_speakers)
-    folder = work.out / f"{_slug(name)}-seed-{seed}"
-    if not _is_done(folder, config, seed, work.fold, speakers):
-        stages.train_run(
-            config,
-            features,
-            work.data,
-            folder,
-            seed=seed,
-            fold=work.fold,
-            validation_speakers=speakers,
-        )
-        runs.write(folder / "asked.json", json.dumps([work.fold, speakers]))
-    kept = runs.kept_epoch(folder)
-    clips = sum(clip.speaker_key in speakers for clip in features.clips)
-    return {
-        "change": name,
-        "seed": str(seed),
-        "epochs": f"{kept['epoch']:.0f}",
-        "validation_ua": f"{kept['validation_ua']:.5f}",
-        "validation_clips": str(clips),
-        "validation_speakers": " ".join(speakers),
-        "protocol": config.protocol,
-        "fold": "" if work.fold is None else str(work.fold),
-    }
+    def folder(self, name: str, seed: int) -> pathlib.Path:
+        return self.out / f"{_slug(name)}-seed-{seed}"
+
+    def is_done(self, name: str, config: Config, seed: int) -> bool:
+        folder = self.folder(name, seed)
+        if not (folder / "run.json").exists() or not (folder / _ASKED).exists():
+            return False
+        run = runs.load(folder)
+        same = (folder / _ASKED).read_text() == self.asked
+        return same and (run.config, run.seed) == (config, seed)
+
+    @property
+    def asked(self) -> str:
+        """What a run folder tells of whom it was judged by."""
+        return json.dumps([self.fold, list(self.validation_speakers)])
+
+    def trial(self, name: str, config: Config, seed: int, told: Trial) -> Trial:
+        kept = runs.kept_epoch(self.folder(name, seed))
+        return {
+            "change": name,
+            "seed": str(seed),
+            "epochs": f"{kept['epoch']:.0f}",
+            "validation_ua": f"{kept['validation_ua']:.5f}",
+            "validation_speakers": " ".join(self.validation_speakers),
+            "protocol": config.protocol,
+            "fold": "" if self.fold is None else str(self.fold),
+            **told,
+        }
+
+
+def _train(work: _Work, name: str, config: Config, seed: int) -> None:
+    folder = work.folder(name, seed)
+    stages.train_run(
+        config,
+        work.features(config),
+        work.data,
+        folder,
+        seed=seed,
+        fold=work.fold,
+        validation_speakers=work.validation_speakers,
+    )
+    runs.write(folder / _ASKED, work.asked)
 
 
 def _placed(value: Any, out: pathlib.Path) -> Any:
@@ -159,18 +218,3 @@ def _told(changes: Mapping[str, Any]) -> str:
 
 def _slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def _is_done(
-    folder: pathlib.Path,
-    config: Config,
-    seed: int,
-    fold: int | None,
-    speakers: Sequence[str],
-) -> bool:
-    if not (folder / "run.json").exists() or not (folder / "asked.json").exists():
-        return False
-    run = runs.load(folder)
-    asked = (folder / "asked.json").read_text()
-    same = asked == json.dumps([fold, sorted(speakers)])
-    return same and (run.config, run.seed) == (config, seed)

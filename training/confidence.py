@@ -70,9 +70,7 @@ def table(
         )
         truth = np.array([labels.index(row["label"]) for row in rows])
         values = figures(shares, truth)
-        found.append(
-            {"variant": variant, **{key: round(v, 4) for key, v in values.items()}}
-        )
+        found.append({"variant": variant, **values})
     return found
 
 

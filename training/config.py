@@ -148,6 +148,12 @@ class Config:
             raise ConfigError(
                 "features: the device runs on streams; valid: padding 'none', no top_db"
             )
+        bands_alone = self.features.n_mfcc is None and not self.features.deltas
+        if self.model.get("views", 1) != 1 and not bands_alone:
+            raise ConfigError(
+                "model: views are moved by half a band; valid: log-mel without deltas "
+                "(n_mfcc = 0, deltas = 0)"
+            )
         window_s = self.features.model_samples / self.features.sample_rate_hz
         if not 0 < self.decision_hop_s <= window_s:
             raise ConfigError(

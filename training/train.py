@@ -229,10 +229,12 @@ def start_from(model: Any, run: Run, config: Config) -> None:
         RunError: the run's network or features are others.
     """
     for name in ("architecture", "model"):
-        if getattr(run.config, name) != getattr(config, name):
+        theirs, ours = getattr(run.config, name), getattr(config, name)
+        if name == "model":  # how often it hears a window changes no weight
+            theirs, ours = ({**each, "views": 1} for each in (theirs, ours))
+        if theirs != ours:
             raise RunError(
-                f"start_from: {run.folder} has another {name}: "
-                f"{getattr(run.config, name)}; valid: {getattr(config, name)}"
+                f"start_from: {run.folder} has another {name}: {theirs}; valid: {ours}"
             )
     if unfitted_spec(run.spec) != unfitted_spec(config.features):
         raise RunError(f"start_from: {run.folder} takes other features")

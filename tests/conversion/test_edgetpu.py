@@ -1,4 +1,4 @@
-"""The Edge TPU compiler's rules: what maps, and every kind of what must not."""
+"""The Edge TPU compiler's rules: what maps, and what must not."""
 
 from __future__ import annotations
 
@@ -227,16 +227,31 @@ def test_the_compiler(capsys, tmp_path, monkeypatch):
     compiler.write_text(
         "#!/bin/sh\n"
         'test "$1 $2" = "--show_operations -o" || exit 3\n'
-        '/bin/cp "$4" "$3/model_edgetpu.tflite" && echo "Mapped to Edge TPU"\n'
+        '/bin/cp "${0%/*}/made" "$3/model_edgetpu.tflite"\n'
+        'echo "Mapped to Edge TPU"\n'
     )
+
+    def compile_all(root, graph):
+        code = root.operatorCodes[graph.operators[CONV].opcodeIndex]
+        code.builtinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode = b"edgetpu-custom-op"
+
+    made = tmp_path / "made"
+    made.write_bytes(altered(compile_all))
     compiler.chmod(compiler.stat().st_mode | stat.S_IXUSR)
     assert main(["edgetpu", str(TINY_MODEL), "--json", "--out", str(out)]) == 0
     told = capsys.readouterr()
     assert all(answer["mapped"] for answer in json.loads(told.out))
     assert "Mapped to Edge TPU" in told.err
     packed = bundle.read(out)
-    assert packed.model == MODEL
+    assert packed.model == made.read_bytes()
     assert packed.card.quantization == "int8-edgetpu"
+    assert all(placement.is_mapped for placement in edgetpu.check(packed.model))
+    assert main(["edgetpu", str(out), "--out", str(tmp_path / "again.tflite")]) == 1
+    assert "int8-edgetpu; valid: int8, not compiled yet" in capsys.readouterr().err
+    made.write_bytes(MODEL)
+    assert main(["edgetpu", str(TINY_MODEL), "--out", str(tmp_path / "x.tflite")]) == 1
+    assert "mapped no operator" in capsys.readouterr().err
     assert packed.card.labels == bundle.read(TINY_MODEL).card.labels
     compiler.write_text("#!/bin/sh\necho 'Internal compiler error.' >&2; exit 1\n")
     os.unlink(out)

@@ -8,13 +8,24 @@ import pytest
 pytest.importorskip("tensorflow", reason="needs TensorFlow, so Python 3.11 or 3.12")
 
 from conversion import flatbuffer
+from conversion.tflite import convert
 from edge_ser import bundle
 from edge_ser.interpreter import choose_runtime, installed_runtimes
+from training import zoo
 
 
 @pytest.mark.parametrize("name", bundle.SHIPPED)
 def test_every_interpreter_gives_the_same_bits(name):
-    model = bundle.read(name).model
+    check(bundle.read(name).model)
+
+
+def test_so_do_networks_that_hear_a_window_three_times():
+    network = zoo.build("resnet2d", 32, 16, 3, {"channels": [8, 16], "views": 3})
+    windows = np.random.default_rng(0).normal(size=(16, 32, 16)).astype(np.float32)
+    check(convert(network, windows))
+
+
+def check(model):
     graph = flatbuffer.read(model)
     # Rounded once by ai-edge-litert 2, and twice by the others.
     assert "FULLY_CONNECTED" not in {each.name for each in graph.operators}

@@ -9,7 +9,7 @@ from conftest import TINY_CONFIG
 from edge_ser.errors import ConfigError
 from training import ablation, ablation_results, config, runs
 from training.__main__ import main
-from training.errors import ProtocolError, RunError
+from training.errors import CorpusError, ProtocolError, RunError
 
 
 def test_every_variant_of_the_table_is_a_valid_config(repository):
@@ -60,6 +60,20 @@ def test_the_table_grows_and_goes_on(corpora_folder, tmp_path, capsys):
     with pytest.raises(ConfigError, match="variant 'x': unknown key"):
         wrong = {"x": {"recipe.focal": 1.0}}
         ablation.ablate(base, wrong, data, tmp_path / "out", **arguments)
+    with pytest.raises(ProtocolError, match="a seed is given twice"):
+        ablation.ablate(base, {}, data, out, **{**arguments, "base_seeds": [0, 0]})
+    noise = {
+        "augmentation.noise_folder": "nowhere",
+        "augmentation.noise_snr_db": [3.0, 35.0],
+    }
+    for wrong, told in (
+        ({"Focal  loss": {"recipe.focal_gamma": 1.0}}, "have one folder"),
+        ({"t": {"distillation.teachers": ["{out}/x-seed-0"]}}, "train it first"),
+        ({"noisy": noise}, "nowhere"),
+    ):
+        with pytest.raises((ConfigError, CorpusError), match=told):
+            ablation.ablate(base, variants | wrong, data, out, **arguments)
+    assert (out / "ablation.md").read_text().splitlines() == lines
     with pytest.raises(ProtocolError, match="validation-speakers"):
         nobody = {**arguments, "validation_speakers": []}
         ablation.ablate(base, {}, data, tmp_path / "out", **nobody)

@@ -520,6 +520,8 @@ def test_a_training_begins_with_the_weights_of_another(made_up, tmp_path):
     np.testing.assert_array_equal(
         model.get_weights()[0], source.model().get_weights()[0]
     )
+    often = made_up_config(model={"views": 3})  # of the same weights
+    start_from(network(often), copy, often)
     wider = made_up_config(model={"channels": [8, 6]})
     with pytest.raises(RunError, match="another model"):
         start_from(network(wider), copy, wider)

@@ -125,6 +125,16 @@ def test_only_the_very_same_configuration_gets_published_figures(trained, monkey
     assert stages.measured_figures(other) == ()
 
 
+@pytest.mark.parametrize("features", [{"n_mfcc": 13}, {"deltas": 1}])
+def test_views_are_of_bands_alone(trained, features):
+    values = trained[0].config.to_dict()
+    values["model"] = {**values["model"], "views": 2}
+    assert config.parse(values).model["views"] == 2
+    values["features"] = {**values["features"], **features}
+    with pytest.raises(ConfigError, match="valid: log-mel without deltas"):
+        config.parse(values)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
