@@ -40,6 +40,7 @@ def test_every_table_row_of_the_readme_is_recomputed(report, rows):
 
 def test_what_the_coral_page_tells_is_recomputed(report, rows):
     from conversion import edgetpu
+    from training.metrics import paired_difference
 
     folder = STANDARD.parent / "coral"
     _, saved = report.read_predictions(folder / "predictions.csv")
@@ -52,6 +53,24 @@ def test_what_the_coral_page_tells_is_recomputed(report, rows):
     (pruned,) = (x for x in ours.splitlines()[2:8] if x.startswith("| int8-pruned"))
     told = pruned.split("|")[2].strip()
     assert f"`standard` reaches {told} there" in page
+    bands = report.read_predictions(STANDARD.parent / "standard-bands/predictions.csv")
+    ours_by, coral_by, bands_by = map(report.by_variant, (rows, saved, bands[1]))
+
+    def against(others, variant):
+        pair = (report.scored(each[variant]) for each in (others, coral_by))
+        difference = paired_difference(*pair)
+        ends = f"{100 * difference.low:+.1f}, {100 * difference.high:+.1f}"
+        return f"{100 * difference.value:+.1f} [{ends}]"
+
+    def over(folds, by):
+        chosen = [row for row in by["int8-pruned"] if row["fold"] in folds]
+        return f"{100 * report.figures(chosen)['UA'].value:.1f}"
+
+    assert f"the other is {against(ours_by, 'int8-pruned')} points above" in page
+    assert f"with attention {against(bands_by, 'int8-pruned')} (before" in page
+    assert f"before pruning {against(bands_by, 'keras')})" in page
+    told = f"it is {over('456', coral_by)} for {over('456', ours_by)}."
+    assert told in page
     model = bundle.read(folder / "fold-1.tflite").model
     placements = edgetpu.check(model)
     assert not any(placement.refusals for placement in placements)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -113,13 +114,10 @@ def ablate(
                 for name, seed in asked
                 if name in names and not work.is_done(name, configs[name], seed)
             ]
-            try:
-                for _ in workers.completed(pending):
+            # Closed at once where the table cannot be written: the others never begin.
+            with contextlib.closing(workers.completed(pending)) as ended:
+                for _ in ended:
                     write()
-            except BaseException:  # the table cannot be written, say
-                for task in pending:
-                    task.cancel()
-                raise
 
 
 def _check_folders(configs: Mapping[str, Config], out: pathlib.Path) -> None:

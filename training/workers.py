@@ -6,7 +6,7 @@ import concurrent.futures
 import multiprocessing
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
 from typing import TypeVar
@@ -28,8 +28,8 @@ def pool(jobs: int) -> concurrent.futures.ProcessPoolExecutor:
 
 def completed(
     pending: Collection[concurrent.futures.Future[_T]],
-) -> Iterator[concurrent.futures.Future[_T]]:
-    """Tasks as they end; the first that fails ends it all, and most do not begin.
+) -> Generator[concurrent.futures.Future[_T], None, None]:
+    """Tasks as they end; a failure, or closing it, ends it all: most do not begin.
 
     Raises:
         Exception: what the task raised.

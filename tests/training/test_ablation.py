@@ -79,6 +79,23 @@ def test_the_table_grows_and_goes_on(corpora_folder, tmp_path, capsys):
         ablation.ablate(base, {}, data, tmp_path / "out", **nobody)
 
 
+def test_a_table_that_cannot_be_written_ends_it(corpora_folder, tmp_path):
+    (tmp_path / f".{ablation_results.FILE}.partial").symlink_to("/dev/full")
+    base = config.parse({**TINY_CONFIG, "recipe": {"epochs": 1, "batch_size": 16}})
+    with pytest.raises(OSError, match="No space left"):
+        ablation.ablate(
+            base,
+            {},
+            corpora_folder / "emodb",
+            tmp_path,
+            seeds=[0],
+            base_seeds=range(6),
+            fold=None,
+            validation_speakers=["emodb/03"],
+        )
+    assert 1 <= len(list(tmp_path.glob("*/run.json"))) < 6
+
+
 @pytest.mark.parametrize("text", ["", "[variants]\nx = 3", "[variants]\nx = {}", "x ="])
 def test_files_that_are_no_table_of_variants(tmp_path, text):
     (tmp_path / "a.toml").write_text(text)
