@@ -58,9 +58,9 @@ NETWORKS = (
     "waveform",
 )
 """The most telling six first."""
-OWN = "small"
-"""Our own network where it has learnt from no more than they have."""
-ROWS = (OWN, *BASELINES, *NETWORKS)
+OWN = ("small", "standard-alone")
+"""Our own networks where they have learnt from no more than the others have."""
+ROWS = (*OWN, *BASELINES, *NETWORKS)
 _VARIANTS = ("int8",)
 _RECIPES = {"paper": "the paper's recipe", "ours": "our recipe"}
 _COST = "cost.json"
@@ -70,14 +70,18 @@ def recipes(name: str) -> dict[str, Config]:
     """A network's ``paper`` and ``ours`` configurations, on RAVDESS.
 
     Ours keeps the paper's network and features and takes augmentation and recipe of
-    `small`, which learns from the tested corpus alone as well; that one has no other.
+    `small`, which learns from the tested corpus alone as well; that one has no other,
+    nor has ``standard-alone``, the network of `standard` by the recipe of `small`.
     Masks last as long there and span the same share of the bands or coefficients; what
     else there is varies log-mel frames, of which MFCC are made afterwards. Of samples
     only tempo (and pitch with it), masks and mixtures are varied.
     """
     small = configs.load(CONFIGS / "small.toml")
-    if name == OWN:
+    if name == "small":
         return {"ours": small}
+    if name == "standard-alone":
+        model = configs.load(CONFIGS / "standard.toml").model
+        return {"ours": dataclasses.replace(small, name=name, model=model)}
     paper = configs.load(CONFIGS / "zoo" / f"{name}.toml")
     masks = small.augmentation
     frames = masks.time_mask_frames * _hop_s(small) / _hop_s(paper)

@@ -178,7 +178,7 @@ def networks():
     """Names and protocols of the networks that are published."""
     for file in sorted(zoo_results.RESULTS.glob("*/row.json")):
         row, values = zoo_results.read(file.parent)
-        if row["name"] in (zoo_run.OWN, *zoo_run.NETWORKS):
+        if row["name"] in (*zoo_run.OWN, *zoo_run.NETWORKS):
             yield row["name"], values["protocol"]
 
 
@@ -223,6 +223,10 @@ def test_our_recipe_is_that_of_our_small_network():
         assert german.corpora == ("emodb",)
         assert set(german.labels) == {"angry", "happy", "neutral", "sad"}
     assert zoo_run.recipes("small") == {"ours": small}
+    alone = zoo_run.recipes("standard-alone")["ours"]
+    standard = config.load(zoo_run.CONFIGS / "standard.toml")
+    assert (alone.model, alone.features) == (standard.model, standard.features)
+    assert (alone.corpora, alone.recipe) == (small.corpora, small.recipe)
 
 
 RISES, RISEN = [0.2, 0.3, 0.4, 0.5], [0.2, 0.4, 0.5, 0.51]
