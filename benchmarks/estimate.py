@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import output
-from conversion import flatbuffer
+from conversion import edgetpu, flatbuffer
 from edge_ser import bundle
 
 _BYTES = {"float32": 4, "int32": 4, "int64": 8, "int16": 2, "float16": 2}
@@ -116,8 +116,11 @@ def _size(tensor: flatbuffer.Tensor) -> int:
 def estimate(model: bytes) -> dict[str, Any]:
     """Least milliseconds a window on each board, and the layers behind it."""
     graph, layers = flatbuffer.read(model), layers_of(model)
+    on_edge_tpu = [placement.is_mapped for placement in edgetpu.check(model)]
     boards = []
     for board in BOARDS:
+        if board.name == _CORAL and not all(on_edge_tpu):
+            continue  # the processor that it is plugged into would do the rest
         compute_s = [layer.macs / board.macs_a_second for layer in layers]
         memory_s = [layer.bytes_moved / board.memory_gb_s / 1e9 for layer in layers]
         if board.name == _CORAL:
@@ -138,6 +141,7 @@ def estimate(model: bytes) -> dict[str, Any]:
         "bytes_moved": sum(layer.bytes_moved for layer in layers),
         "layers": [dataclasses.asdict(layer) for layer in layers],
         "boards": boards,
+        "on_edge_tpu": [sum(on_edge_tpu), len(on_edge_tpu)],
     }
 
 
@@ -157,6 +161,13 @@ def markdown(report: dict[str, Any], *, layers: bool = False) -> str:
             f"| {board['name']} | {board['least_ms']:.2f} ms | {100 * share:.2f} % "
             f"| {board['source']} |"
         )
+    mapped, operators = report["on_edge_tpu"]
+    if mapped < operators:
+        lines += [
+            "",
+            f"An Edge TPU would run {mapped} of its {operators} operators, so there "
+            "is no estimate for one.",
+        ]
     if layers:
         lines += ["", "| layer | M MACs | kB moved |", "| --- | --- | --- |"]
         for layer in report["layers"]:

@@ -97,7 +97,7 @@ class Classifier:
             threads: of the runtime, 1 to 64.
             delegate: ``edgetpu``, or the path of a TFLite delegate's library.
             portable: the same int8 results in every runtime and on every processor,
-                10 to 20 times slower; see `Interpreter`.
+                20 to 30 times slower; see `Interpreter`.
             public_keys: PEM files; if any are given, the bundle (the one that ships
                 with the package, too) must be signed by one of them.
 

@@ -27,7 +27,7 @@ from a bootstrap over speakers. Sizes are means over the folds' files; MACs are 
 window. What each variant is: [conversion](../../docs/conversion.md). The fine-tuned
 were fine-tuned anew, on one thread. The published bundles of the same name had two,
 which sum in another order, and lie a few tenths of a point apart.
-`standard-of-four-blocks` is `standard` as it was before it heard each window three times.
+`standard-of-four-blocks` is the former `standard`, of another network, heard once.
 
 `python -m conversion measure FOLDS --out DIR` makes a table; `python -m training report
 training/results/variants` computes this page anew from the saved predictions.

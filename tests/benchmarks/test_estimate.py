@@ -1,10 +1,13 @@
 import json
+import pathlib
 
 import pytest
 
 from benchmarks import __main__ as command_line
 from benchmarks import estimate
 from edge_ser import bundle
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def test_the_layers_add_up():
@@ -27,13 +30,20 @@ def test_a_faster_core_takes_less():
 
 
 def test_an_accelerator_on_usb_gets_the_window_alone():
-    read = bundle.read(None)
+    read = bundle.read(ROOT / "training/results/coral/fold-1.tflite")
     boards = estimate.estimate(read.model)["boards"]
     (coral,) = (board for board in boards if "Coral" in board["name"])
     (usb,) = (b.memory_gb_s for b in estimate.BOARDS if b.name == coral["name"])
     spec = read.card.features
     window_bytes = spec.frames_per_window * spec.n_features  # int8
     assert coral["memory_ms"] == pytest.approx(window_bytes / usb / 1e6)
+
+
+def test_no_accelerator_is_told_for_what_it_does_not_run():
+    report = estimate.estimate(bundle.read(None).model)
+    assert not any("Coral" in board["name"] for board in report["boards"])
+    text = estimate.markdown({**report, "model": "it", "hop_s": 0.5})
+    assert "An Edge TPU would run 7 of its 40 operators" in text
 
 
 def test_it_says_that_it_is_an_estimate(tmp_path, capsys):
