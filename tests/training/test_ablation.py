@@ -18,6 +18,8 @@ def test_every_variant_of_the_table_is_a_valid_config(repository):
     of = {}
     for name in ("small", "standard"):
         base = config.load(repository / f"training/configs/{name}.toml")
+        # MFCC are never heard half a band lower or higher.
+        base = config.with_values(base, {"model.views": 1})
         changed = [config.with_values(base, values) for values in variants.values()]
         of[name] = {one.digest for one in [base, *changed]}
     # The table is of the small one, where each changes something else; standard has
