@@ -29,7 +29,7 @@ lint: $(TEST)/.ready
 
 model: $(TEST)/.ready
 	@test -n "$(DATA)" || { echo "make model: give the corpora's folder: make model DATA=DIR"; exit 2; }
-	set -e; for name in standard nano open; do \
+	set -e; for name in standard nano open mfcc; do \
 	  $(TEST)/bin/python -m training train --config training/configs/$$name.toml \
 	    --data "$(DATA)" --out runs/$$name; \
 	  $(TEST)/bin/python -m conversion convert runs/$$name --data "$(DATA)" --out runs/$$name/bundles; \
@@ -37,6 +37,7 @@ model: $(TEST)/.ready
 	install -D -m 644 runs/standard/bundles/int8-pruned.tflite edge_ser/models/default.tflite
 	install -D -m 644 runs/nano/bundles/int8-pruned.tflite edge_ser/models/nano.tflite
 	install -D -m 644 runs/open/bundles/int8-pruned.tflite edge_ser/models/open.tflite
+	install -D -m 644 runs/mfcc/bundles/int8-pruned.tflite edge_ser/models/mfcc.tflite
 	$(TEST)/bin/python -m training checkpoint runs/standard --out training/checkpoints/standard
 
 $(DEMO)/.ready: setup.py $(wildcard edge_ser/*.py edge_ser/*/*) | check-python

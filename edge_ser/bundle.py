@@ -41,6 +41,7 @@ SHIPPED = {
     "standard": _DEFAULT,
     "nano": os.path.join(_MODELS, "nano.tflite"),
     "open": os.path.join(_MODELS, "open.tflite"),
+    "mfcc": os.path.join(_MODELS, "mfcc.tflite"),
 }
 """The bundles of the package by name; ``standard`` is the default."""
 _GIVE = f"give a .tflite bundle, or one that ships: {', '.join(SHIPPED)}"

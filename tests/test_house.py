@@ -85,7 +85,7 @@ def test_the_wheel_holds_the_device_package_alone(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     folders = {name.split("/")[0] for name in names}
     assert {f for f in folders if not f.endswith(".dist-info")} == {"edge_ser"}
-    for model in ("default", "nano", "open"):
+    for model in ("default", "nano", "open", "mfcc"):
         assert f"edge_ser/models/{model}.tflite" in names
     assert "edge_ser/py.typed" in names
     assert wheel.stat().st_size < 1_000_000

@@ -58,9 +58,7 @@ NETWORKS = (
     "waveform",
 )
 """The most telling six first."""
-OWN = ("small", "standard-alone")
-"""Our own networks where they have learnt from no more than the others have."""
-ROWS = (*OWN, *BASELINES, *NETWORKS)
+ROWS = (*zoo_results.OWN, *BASELINES, *NETWORKS)
 _VARIANTS = ("int8",)
 _RECIPES = {"paper": "the paper's recipe", "ours": "our recipe"}
 _COST = "cost.json"

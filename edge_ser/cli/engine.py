@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         metavar="BUNDLE",
-        help="a .tflite bundle, or standard, nano or open, which ship with the package "
-        "(default: the one in use)",
+        help="a .tflite bundle, or standard, nano, open or mfcc, which ship with the "
+        "package (default: the one in use)",
     )
     add_public_key(group)
     group.add_argument(

@@ -51,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     for action in (install, check):
         action.add_argument(
-            "file", metavar="FILE", help="a .tflite bundle, or standard, nano or open"
+            "file",
+            metavar="FILE",
+            help="a .tflite bundle, or standard, nano, open or mfcc",
         )
     rollback.add_argument(
         "--bundled", action="store_true", help="the one that ships with the package"

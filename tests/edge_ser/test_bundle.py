@@ -263,5 +263,5 @@ def test_what_lies_about_is_not_taken_for_what_ships(tmp_path, monkeypatch):
     assert bundle.read("nano").card.name == "edge-ser-nano"
     assert bundle.read("standard").card.name == "edge-ser-standard"
     assert bundle.read("./nano").card.name == "tiny"
-    with pytest.raises(BundleError, match="one that ships: standard, nano, open"):
+    with pytest.raises(BundleError, match="one that ships: standard, nano, open, mfcc"):
         bundle.read("nan")

@@ -178,7 +178,7 @@ def networks():
     """Names and protocols of the networks that are published."""
     for file in sorted(zoo_results.RESULTS.glob("*/row.json")):
         row, values = zoo_results.read(file.parent)
-        if row["name"] in (*zoo_run.OWN, *zoo_run.NETWORKS):
+        if row["name"] in (*zoo_results.OWN, *zoo_run.NETWORKS):
             yield row["name"], values["protocol"]
 
 

@@ -49,6 +49,7 @@ def test_install_list_and_roll_back(run, folder, two):
         ("bundled", bundle.read().card.version, False),
         ("nano", bundle.read("nano").card.version, False),
         ("open", bundle.read("open").card.version, False),
+        ("mfcc", bundle.read("mfcc").card.version, False),
     ]
     assert "the former tiny 1 is in use now" in run("model", "rollback").out
     assert run("model", "list").out.splitlines()[0].startswith("* current   tiny 1")
