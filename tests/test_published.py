@@ -287,7 +287,9 @@ def test_what_is_said_of_peers_is_measured():
     of_ravdess = page.split("## ravdess")[1].split("| --- |\n")[1]
     order = re.findall(r"^\| ([a-z0-9-]+) ", of_ravdess, re.MULTILINE)  # by accuracy
     others = [each for each in order if not each.startswith(("standard", "small"))]
-    assert (order[0], others[0]) == ("standard", "light-sernet")
+    assert (order[0], others[0]) == ("standard-alone", "light-sernet")
+    ua, its_macs, *_ = row("standard-alone")
+    assert f"`standard` {ua:.1f} with {its_macs / 1e6:.1f} M" in told
 
 
 @pytest.mark.parametrize("name", bundle.SHIPPED)
