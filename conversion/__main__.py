@@ -337,11 +337,11 @@ def _parser() -> argparse.ArgumentParser:
     data(sub)
 
     sub = verb("inspect", _inspect, "print a bundle's card, operators, sizes and graph")
-    sub.add_argument("bundle", help=_BUNDLE)
+    sub.add_argument("bundle", help=bundle.NAMEABLE)
     sub.add_argument("--json", action="store_true")
 
     sub = verb("edgetpu", _edgetpu, "tell what would run on an Edge TPU")
-    sub.add_argument("bundle", help=_BUNDLE)
+    sub.add_argument("bundle", help=bundle.NAMEABLE)
     sub.add_argument("--json", action="store_true")
     sub.add_argument(
         "--out", type=pathlib.Path, help="compile it, with edgetpu_compiler"
@@ -357,7 +357,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_BUNDLE = f"a file, or one that ships: {', '.join(bundle.SHIPPED)}"
 _RESULTS = pathlib.Path(__file__).parents[1] / "training" / "results"
 
 

@@ -44,7 +44,9 @@ SHIPPED = {
     "mfcc": os.path.join(_MODELS, "mfcc.tflite"),
 }
 """The bundles of the package by name; ``standard`` is the default."""
-_GIVE = f"give a .tflite bundle, or one that ships: {', '.join(SHIPPED)}"
+NAMEABLE = f"a .tflite bundle, or one that ships: {', '.join(SHIPPED)}"
+"""What a command takes for a model, in words."""
+_GIVE = f"give {NAMEABLE}"
 _MAX_BYTES = 64 << 20
 _MAX_CARD_BYTES = 1 << 20
 

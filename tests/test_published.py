@@ -56,20 +56,16 @@ def test_what_the_coral_page_tells_is_recomputed(report, rows):
     bands = report.read_predictions(STANDARD.parent / "standard-bands/predictions.csv")
     coral_by, bands_by = map(report.by_variant, (saved, bands[1]))
 
-    def against_attention(variant):
-        pair = (report.scored(each[variant]) for each in (bands_by, coral_by))
+    def against(others, variant):
+        pair = (report.scored(each[variant]) for each in (others, coral_by))
         difference = paired_difference(*pair)
         ends = f"{100 * difference.low:+.1f}, {100 * difference.high:+.1f}"
         return f"{100 * difference.value:+.1f} [{ends}]"
 
-    told = f"the other is {against_attention('int8-pruned')} on the same clips"
-    of_seed = [row for row in rows if row["seed"] == "0"]
-    default_by = report.by_variant(of_seed)["int8-pruned"]
-    pair = (report.scored(each) for each in (default_by, coral_by["int8-pruned"]))
-    difference = paired_difference(*pair)
-    ends = f"{100 * difference.low:+.1f}, {100 * difference.high:+.1f}"
-    assert f"{100 * difference.value:+.1f} [{ends}], one seed of each" in page
-    assert f"{told} (before pruning {against_attention('keras')})" in page
+    default_by = report.by_variant(row for row in rows if row["seed"] == "0")
+    assert f"other is {against(default_by, 'int8-pruned')}, one seed of each" in page
+    told = f"the other is {against(bands_by, 'int8-pruned')} on the same clips"
+    assert f"{told} (before pruning {against(bands_by, 'keras')})" in page
     model = bundle.read(folder / "fold-1.tflite").model
     placements = edgetpu.check(model)
     assert not any(placement.refusals for placement in placements)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 
 from edge_ser import store
+from edge_ser.bundle import NAMEABLE
 from edge_ser.classifier import Classifier
 from edge_ser.interpreter import DELEGATES, RUNTIMES
 
@@ -20,8 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--model",
         metavar="BUNDLE",
-        help="a .tflite bundle, or standard, nano, open or mfcc, which ship with the "
-        "package (default: the one in use)",
+        help=f"{NAMEABLE} (default: the one in use)",
     )
     add_public_key(group)
     group.add_argument(

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "bundle",
         nargs="?",
         metavar="BUNDLE",
-        help="a file, or standard, nano, open or mfcc (default: the one in use)",
+        help=f"{bundles.NAMEABLE} (default: the one in use)",
     )
     parser.add_argument("--json", action="store_true", help="the whole card as JSON")
     engine.add_public_key(parser)

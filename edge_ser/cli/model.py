@@ -50,11 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "list", help="the model in use (*), and what else there is"
     )
     for action in (install, check):
-        action.add_argument(
-            "file",
-            metavar="FILE",
-            help="a .tflite bundle, or standard, nano, open or mfcc",
-        )
+        action.add_argument("file", metavar="FILE", help=bundles.NAMEABLE)
     rollback.add_argument(
         "--bundled", action="store_true", help="the one that ships with the package"
     )
