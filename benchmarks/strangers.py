@@ -56,7 +56,7 @@ def fold_bundles(
         corpora = {entry["corpus"] for card in cards for entry in card.training_data}
     else:
         base = protocol_name.removesuffix(protocols.SENTENCES)
-        corpora = {protocols.load(base).corpus}
+        corpora = {*protocols.load(base).corpora}
     clips = [
         clip for name in sorted(corpora) for clip in find_clips(data / name, [name])
     ]

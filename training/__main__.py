@@ -466,9 +466,9 @@ def _parser() -> argparse.ArgumentParser:
     common(sub)
     sub.add_argument(
         "--protocol",
-        help="other folds than the config's: emodb4, ravdess-sentences, "
-        "leave-one-corpus-out, one-corpus; random-10fold-best-epoch shows what a "
-        "leak is worth",
+        help="other folds than the config's: emodb4, emodb4+emovo+nemo (a speaker of "
+        "each left out at once), ravdess-sentences, leave-one-corpus-out, one-corpus; "
+        "random-10fold-best-epoch shows what a leak is worth",
     )
     sub.add_argument(
         "--honest",

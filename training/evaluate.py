@@ -416,6 +416,7 @@ def score_fold(
         run.seed,
         run.fold,
         run.temperature,
+        _classes_of(run, features),
     )
     for variant, path in bundles.items():
         rows += bundle_rows(run, features, variant, path)
@@ -427,15 +428,26 @@ def bundle_rows(
 ) -> list[dict[str, Any]]:
     """Predictions of one bundle on the fold's test clips, by the device runtime."""
     tested = _strangers(run, features)
+    classes_of = _classes_of(run, features)
     return [
         {
-            **row(clip, run.config, list(answer.probabilities.values())),
+            **row(
+                clip,
+                run.config,
+                list(answer.probabilities.values()),
+                classes_of[clip.corpus],
+            ),
             "fold": run.fold,
             "seed": run.seed,
             "variant": variant,
         }
         for clip, answer in bundle_answers(Classifier.load(path), tested.clips)
     ]
+
+
+def _classes_of(run: runs.Run, features: FeatureSet) -> Mapping[str, Sequence[str]]:
+    """What each tested corpus is asked about."""
+    return protocols.load(run.config.protocol, features.clips).classes_of
 
 
 def _strangers(run: runs.Run, features: FeatureSet) -> FeatureSet:
@@ -468,29 +480,54 @@ def keras_rows(
     seed: int,
     fold: int | None,
     temperature: float = 1.0,
+    classes_of: Mapping[str, Sequence[str]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Predictions of a Keras model for each clip."""
+    """Predictions of a Keras model for each clip.
+
+    Args:
+        classes_of: what clips of a corpus are asked about, if not about every label.
+    """
     scores = predict_clips(
         keras_probabilities(model, temperature),
         tested.with_spec(spec),
         config.hop_frames,
     )
+    asked = classes_of or {}
     return [
-        {**row(clip, config, p), "fold": fold, "seed": seed, "variant": "keras"}
-        for clip, p in zip(tested.clips, scores, strict=True)
+        {
+            **row(clip, config, shares, asked.get(clip.corpus, config.labels)),
+            "fold": fold,
+            "seed": seed,
+            "variant": "keras",
+        }
+        for clip, shares in zip(tested.clips, scores, strict=True)
     ]
 
 
-def row(clip: Clip, config: Config, probabilities: Any) -> dict[str, Any]:
-    """What a prediction file says of a clip; without fold, seed and variant."""
-    shares = zip(config.labels, probabilities, strict=True)
+def row(
+    clip: Clip, config: Config, probabilities: Any, classes: Sequence[str]
+) -> dict[str, Any]:
+    """What a prediction file says of a clip; without fold, seed and variant.
+
+    Args:
+        probabilities: of all the config's labels.
+        classes: what the clip is asked about; what other labels got goes to these in
+            proportion.
+    """
+    asked = np.array([label in classes for label in config.labels])
+    shares = np.where(asked, probabilities, 0.0)
+    # Rounded figures of a bundle do not sum to one exactly; they stay as they are.
+    shares = shares if asked.all() else shares / shares.sum()
     return {
         "corpus": clip.corpus,
         "clip": clip.name,
         "speaker": clip.speaker,
         "label": clip.emotion,
-        "predicted": config.labels[int(np.argmax(probabilities))],
-        **{f"p_{label}": f"{p:.5f}" for label, p in shares},
+        "predicted": config.labels[int(np.argmax(shares))],
+        **{
+            f"p_{label}": f"{share:.5f}"
+            for label, share in zip(config.labels, shares, strict=True)
+        },
     }
 
 

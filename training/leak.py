@@ -41,7 +41,7 @@ def honest_config(config: Config, protocol: protocols.Protocol) -> Config:
     return dataclasses.replace(
         config,
         name=f"{config.name}-leak-{protocol.name}",
-        corpora=(protocol.corpus,),
+        corpora=protocol.corpora,
         labels=protocol.classes,
         protocol=protocol.name,
     )
@@ -81,10 +81,13 @@ def compare(
         ProtocolError: folds of several corpora; a folder, or evidence, of another
             config.
     """
+    single = f"{RANDOM_FOLDS} needs --honest folds of a single corpus"
     if config.protocol in protocols.ACROSS_CORPORA:
-        raise ProtocolError(f"{RANDOM_FOLDS} needs --honest folds of a single corpus")
+        raise ProtocolError(single)
     # Corpus and classes first: the config's own may be others.
     of_speakers = protocols.load(config.protocol.removesuffix(protocols.SENTENCES))
+    if len(of_speakers.corpora) > 1:
+        raise ProtocolError(single)
     clips = stages.usable_clips(honest_config(config, of_speakers), data)
     protocol = protocols.load(config.protocol, clips)
     honest, leaky = honest_config(config, protocol), leaky_config(config, protocol)

@@ -209,8 +209,9 @@ def _score(
 ) -> list[dict[str, Any]]:
     answers = evaluate.bundle_answers(Classifier.load(bundle), tested)
     told = {"fold": 0, "seed": seed, "variant": evaluate.SHIPPED_VARIANT}
+    labels = config.labels
     return [
-        {**evaluate.row(clip, config, list(a.probabilities.values())), **told}
+        {**evaluate.row(clip, config, list(a.probabilities.values()), labels), **told}
         for clip, a in answers
     ]
 

@@ -14,7 +14,6 @@ _FOLDS_FILE = pathlib.Path(__file__).parent / "folds.json"
 # Protocols whose name is not that of their corpus.
 _CORPUS_OF = {"emodb4": "emodb"}
 
-
 LEAVE_ONE_CORPUS_OUT = "leave-one-corpus-out"
 ONE_CORPUS = "one-corpus"
 """What the former is compared with: a fold learns from one corpus, tests all others."""
@@ -23,6 +22,8 @@ COMMON_CLASSES = ("angry", "happy", "neutral", "sad")
 """Of all corpora."""
 SENTENCES = "-sentences"
 """Ends the name of folds that keep sentences apart, too."""
+TOGETHER = "+"
+"""Joins protocols of several corpora, see `load`."""
 _MOST_SENTENCES = 4
 
 
@@ -30,31 +31,42 @@ _MOST_SENTENCES = 4
 class Protocol:
     """What each fold tests, and what stays out of its training.
 
-    Mostly the test speakers of one corpus; all other speakers train. With
-    `test_sentences` a fold tests one sentence of its speakers, and nobody's clips of
-    that sentence train. With `test_corpora` a fold tests whole corpora.
+    A fold tests some speakers; all others train. With `test_sentences` it tests one
+    sentence of its speakers, and nobody's clips of that sentence train.
     """
 
     name: str
-    corpus: str
-    """Empty where folds are whole corpora."""
-    classes: tuple[str, ...]
+    classes_of: dict[str, tuple[str, ...]]
+    """Of each tested corpus; its clips are asked about these alone."""
     test_speakers: dict[int, tuple[str, ...]]
+    """By fold, as ``corpus/speaker``."""
     test_sentences: dict[int, str] = dataclasses.field(default_factory=dict)
-    test_corpora: dict[int, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """The tested ones."""
+        return tuple(self.classes_of)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of all tested corpora together."""
+        every = (each for classes in self.classes_of.values() for each in classes)
+        return tuple(dict.fromkeys(every))
 
     def is_test(self, clip: Clip, fold: int) -> bool:
         """Whether the fold tests on this clip."""
-        if not self._is_test_speaker(clip, fold) or clip.emotion not in self.classes:
+        if clip.speaker_key not in self.test_speakers[fold]:
+            return False
+        if clip.emotion not in self.classes_of[clip.corpus]:
             return False
         return clip.sentence == self.test_sentences.get(fold, clip.sentence)
 
     def stays_out(self, clip: Clip, fold: int) -> bool:
         """Whether the clip may not take part in the fold's training."""
-        if self._is_test_speaker(clip, fold):
+        if clip.speaker_key in self.test_speakers[fold]:
             return True
         same_text = clip.sentence == self.test_sentences.get(fold)
-        return clip.corpus == self.corpus and same_text
+        return clip.corpus in self.corpora and same_text
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Folds two by two, so that one training can leave out what both test.
@@ -77,16 +89,10 @@ class Protocol:
         return tuple(pairs)
 
     def _go_together(self, fold: int, other: int) -> bool:
-        if self.test_corpora:
-            tested = {*self.test_corpora[fold]} & {*self.test_corpora[other]}
-            return not tested and len(self.test_corpora) > 2
+        if {*self.test_speakers[fold]} & {*self.test_speakers[other]}:
+            return False
         same_text = self.test_sentences.get(fold) == self.test_sentences.get(other)
         return same_text and len(set(self.test_speakers.values())) > 2
-
-    def _is_test_speaker(self, clip: Clip, fold: int) -> bool:
-        if self.test_corpora:
-            return clip.corpus in self.test_corpora[fold]
-        return clip.corpus == self.corpus and clip.speaker in self.test_speakers[fold]
 
 
 def needs_clips(name: str) -> bool:
@@ -99,40 +105,24 @@ def load(name: str, clips: Iterable[Clip] | None = None) -> Protocol:
 
     Args:
         name: a key of ``training/folds.json``; such a key with ``-sentences``, which
-            keeps speakers and sentences apart; or one of `ACROSS_CORPORA`.
-        clips: if given, every speaker that the folds name must be among them. The last
-            two kinds need them.
+            keeps speakers and sentences apart; several keys joined by ``+``, of which
+            each fold leaves out what all of them test in the fold of its number; or
+            one of `ACROSS_CORPORA`.
+        clips: if given, every speaker that the folds name must be among them. Sentences
+            and `ACROSS_CORPORA` need them.
 
     Raises:
-        ProtocolError: an unknown protocol, a speaker in two folds, or one unknown to
-            the clips; clips of one corpus or of too many sentences.
+        ProtocolError: an unknown protocol, two of one corpus, a speaker in two folds,
+            or one unknown to the clips; clips of one corpus or of too many sentences.
     """
     known = None if clips is None else list(clips)
     if name in ACROSS_CORPORA:
         return _corpora_apart(name, known or [])
     base = name.removesuffix(SENTENCES)
-    table = json.loads(_FOLDS_FILE.read_text())
-    if base not in table:
-        raise ProtocolError(
-            f"unknown protocol {name!r}; valid: {', '.join(table)}, one of these with "
-            f"{SENTENCES}, {', '.join(ACROSS_CORPORA)}"
-        )
-    entry = table[base]
-    protocol = Protocol(
-        name=name,
-        corpus=_CORPUS_OF.get(base, base),
-        classes=tuple(entry["classes"]),
-        test_speakers={
-            int(fold): tuple(speakers)
-            for fold, speakers in entry["test_speakers"].items()
-        },
-    )
-    named = [s for speakers in protocol.test_speakers.values() for s in speakers]
-    if len(named) != len(set(named)):
-        raise ProtocolError(f"{name}: a speaker is tested in two folds")
+    protocol = _together(name, [_of_speakers(part) for part in base.split(TOGETHER)])
     if known is not None:
-        present = {clip.speaker for clip in known if clip.corpus == protocol.corpus}
-        missing = sorted(set(named) - present)
+        named = {key for keys in protocol.test_speakers.values() for key in keys}
+        missing = sorted(named - {clip.speaker_key for clip in known})
         if missing:
             raise ProtocolError(
                 f"{name}: the folds name speakers that the data lacks: "
@@ -141,13 +131,55 @@ def load(name: str, clips: Iterable[Clip] | None = None) -> Protocol:
     return _sentences_apart(protocol, known or []) if base != name else protocol
 
 
+def _of_speakers(name: str) -> Protocol:
+    """The folds of one corpus."""
+    table = json.loads(_FOLDS_FILE.read_text())
+    if name not in table:
+        raise ProtocolError(
+            f"unknown protocol {name!r}; valid: {', '.join(table)}, one of these with "
+            f"{SENTENCES}, several joined by {TOGETHER}, {', '.join(ACROSS_CORPORA)}"
+        )
+    entry = table[name]
+    corpus = _CORPUS_OF.get(name, name)
+    tested = {
+        int(fold): tuple(f"{corpus}/{speaker}" for speaker in speakers)
+        for fold, speakers in entry["test_speakers"].items()
+    }
+    named = [key for keys in tested.values() for key in keys]
+    if len(named) != len(set(named)):
+        raise ProtocolError(f"{name}: a speaker is tested in two folds")
+    return Protocol(name, {corpus: tuple(entry["classes"])}, tested)
+
+
+def _together(name: str, parts: Sequence[Protocol]) -> Protocol:
+    """Fold by fold, what all parts test; one with fewer folds tests none in the last.
+
+    Raises:
+        ProtocolError: two parts of one corpus.
+    """
+    corpora = [corpus for part in parts for corpus in part.corpora]
+    if len(corpora) != len(set(corpora)):
+        raise ProtocolError(f"{name}: one corpus twice")
+    folds = sorted({fold for part in parts for fold in part.test_speakers})
+    return Protocol(
+        name,
+        {corpus: c for part in parts for corpus, c in part.classes_of.items()},
+        {
+            fold: tuple(
+                key for part in parts for key in part.test_speakers.get(fold, ())
+            )
+            for fold in folds
+        },
+    )
+
+
 def _sentences_apart(protocol: Protocol, clips: Sequence[Clip]) -> Protocol:
     """Each fold once for every sentence."""
-    texts = sorted({c.sentence for c in clips if c.corpus == protocol.corpus})
+    texts = sorted({c.sentence for c in clips if c.corpus in protocol.corpora})
     if not 2 <= len(texts) <= _MOST_SENTENCES:
         raise ProtocolError(
-            f"{protocol.name}: {protocol.corpus} has {len(texts)} sentences; valid: a "
-            f"corpus of 2 to {_MOST_SENTENCES}"
+            f"{protocol.name}: {', '.join(protocol.corpora)} has {len(texts)} "
+            f"sentences; valid: a corpus of 2 to {_MOST_SENTENCES}"
         )
     pairs = [
         (speakers, text)
@@ -166,19 +198,21 @@ def _corpora_apart(name: str, clips: Sequence[Clip]) -> Protocol:
     names = sorted({clip.corpus for clip in clips})
     if len(names) < 2:
         raise ProtocolError(f"{name} needs clips of two corpora; there are {names}")
-    tested = {
-        number: tuple(n for n in names if (n == own) != (name == ONE_CORPUS))
-        for number, own in enumerate(names, 1)
-    }
     return Protocol(
-        name=name,
-        corpus="",
-        classes=COMMON_CLASSES,
-        test_speakers={
-            number: tuple(sorted({c.speaker for c in clips if c.corpus in corpora}))
-            for number, corpora in tested.items()
+        name,
+        dict.fromkeys(names, COMMON_CLASSES),
+        {
+            number: tuple(
+                sorted(
+                    {
+                        clip.speaker_key
+                        for clip in clips
+                        if (clip.corpus == own) != (name == ONE_CORPUS)
+                    }
+                )
+            )
+            for number, own in enumerate(names, 1)
         },
-        test_corpora=tested,
     )
 
 

@@ -119,7 +119,7 @@ def for_protocol(config: Config, name: str) -> Config:
         name=f"{config.name}-{name}",
         protocol=name,
         labels=protocol.classes,
-        corpora=(protocol.corpus,),
+        corpora=protocol.corpora,
     )
 
 

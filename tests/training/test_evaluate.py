@@ -114,6 +114,21 @@ def test_every_clip_is_predicted_by_every_variant(evaluated):
         assert shares[row["predicted"]] == max(shares.values())
 
 
+def test_a_clip_is_asked_about_the_classes_of_its_corpus(evaluated):
+    quick, data, _, _ = evaluated
+    clip = stages.usable_clips(quick, data)[0]
+    labels = quick.labels
+    shares = [0.4, *[0.6 / (len(labels) - 1)] * (len(labels) - 1)]
+    every = evaluate.row(clip, quick, shares, labels)
+    assert every["predicted"] == labels[0]
+    assert every[f"p_{labels[0]}"] == "0.40000"
+    fewer = evaluate.row(clip, quick, shares, labels[1:])
+    assert fewer["predicted"] == labels[1]
+    assert fewer[f"p_{labels[0]}"] == "0.00000"
+    asked = [float(fewer[f"p_{label}"]) for label in labels[1:]]
+    assert asked == pytest.approx([1 / len(asked)] * len(asked), abs=1e-4)
+
+
 def test_a_fold_bundle_gives_the_saved_predictions_again(evaluated):
     quick, data, _, results = evaluated
     classifier = Classifier.load(results / "trial" / "fold-1.tflite")

@@ -36,7 +36,9 @@ def test_ravdess_has_six_folds_of_four_strangers():
 def test_folds_go_two_by_two():
     folds = protocol.load("ravdess", ACTORS)
     assert folds.pairs() == ((1, 2), (3, 4), (5, 6))
-    two = dataclasses.replace(folds, test_speakers={1: ("01",), 2: ("02",)})
+    two = dataclasses.replace(
+        folds, test_speakers={1: ("ravdess/01",), 2: ("ravdess/02",)}
+    )
     assert two.pairs() == ()  # nobody would be left to learn from
 
 
@@ -55,7 +57,7 @@ def test_a_leak_is_refused_by_name():
 
 
 def test_folds_that_name_unknown_speakers_are_refused():
-    with pytest.raises(ProtocolError, match="the data lacks: 24"):
+    with pytest.raises(ProtocolError, match="the data lacks: ravdess/24"):
         protocol.load("ravdess", ACTORS[:-1])
 
 
@@ -99,7 +101,11 @@ def test_sentences_and_speakers_are_kept_apart():
 def test_one_corpus_is_left_out_at_a_time():
     clips = [spoken("01", "a", corpus) for corpus in ("nemo", "emodb", "ravdess")]
     apart = protocol.load("leave-one-corpus-out", clips)
-    assert apart.test_corpora == {1: ("emodb",), 2: ("nemo",), 3: ("ravdess",)}
+    assert list(apart.test_speakers.values()) == [
+        ("emodb/01",),
+        ("nemo/01",),
+        ("ravdess/01",),
+    ]
     assert [apart.is_test(c, 2) for c in clips] == [True, False, False]
     assert [apart.stays_out(c, 2) for c in clips] == [True, False, False]
     assert not apart.is_test(dataclasses.replace(clips[0], emotion="calm"), 2)
@@ -111,9 +117,27 @@ def test_one_corpus_is_left_out_at_a_time():
 def test_one_corpus_teaches_at_a_time():
     clips = [spoken("01", "a", corpus) for corpus in ("nemo", "emodb", "ravdess")]
     apart = protocol.load("one-corpus", clips)
-    assert apart.test_corpora[2] == ("emodb", "ravdess")
+    assert apart.test_speakers[2] == ("emodb/01", "ravdess/01")
     assert [apart.is_test(c, 2) for c in clips] == [False, True, True]
     assert [apart.stays_out(c, 2) for c in clips] == [False, True, True]
     assert apart.pairs() == ()  # all test what another does
     with pytest.raises(ProtocolError, match="two corpora"):
         protocol.load("one-corpus", clips[:1])
+
+
+def test_folds_of_several_corpora_leave_out_a_speaker_of_each():
+    joined = protocol.load("emodb4+emovo+nemo")
+    assert list(joined.test_speakers) == list(range(1, 11))
+    assert joined.test_speakers[1] == ("emodb/03", "emovo/f1", "nemo/EB0")
+    assert joined.test_speakers[7] == ("emodb/13", "nemo/SM0")  # EMOVO has six
+    assert joined.test_speakers[10] == ("emodb/16",)
+    assert joined.stays_out(clip("f1", "happy", "emovo"), 1)
+    assert not joined.is_test(clip("03", "fear", "emodb"), 1)
+    assert joined.is_test(clip("EB0", "fear", "nemo"), 1)
+    assert not joined.is_test(clip("EB0", "disgust", "nemo"), 1)
+    assert not joined.stays_out(clip("03"), 1)  # of RAVDESS
+    assert len(joined.pairs()) == 5
+    with pytest.raises(ProtocolError, match="one corpus twice"):
+        protocol.load("emodb4+emodb4")
+    with pytest.raises(ProtocolError, match="unknown protocol 'emodb'"):
+        protocol.load("emodb4+emodb")

@@ -111,7 +111,7 @@ def evaluate(
     """Fit and score every fold, and publish.
 
     Args:
-        data: folder of the corpora; the tested corpus alone is used.
+        data: folder of the corpora; the tested corpora alone are used.
         cache: keeps the features.
 
     Raises:
@@ -119,7 +119,7 @@ def evaluate(
     """
     protocol = protocols.load(protocol_name)
     labels = protocol.classes
-    found = find_clips(data, (protocol.corpus,))
+    found = find_clips(data, protocol.corpora)
     usable = [clip for clip in found if clip.emotion in labels]
     protocol = protocols.load(protocol_name, usable)
     clips, rows = rows_of(baseline.features, usable, cache)
@@ -129,8 +129,8 @@ def evaluate(
     chosen = {}
     started = time.process_time()
     for fold in protocol.test_speakers:
-        held = np.array([protocol.stays_out(clip, fold) for clip in clips])
-        learn, test = np.flatnonzero(~held), np.flatnonzero(held)
+        learn = [i for i, c in enumerate(clips) if not protocol.stays_out(c, fold)]
+        test = [i for i, c in enumerate(clips) if protocol.is_test(c, fold)]
         protocols.assert_strangers([clips[i] for i in learn], [clips[i] for i in test])
         if set(emotions[learn]) != set(labels):
             raise ProtocolError(f"fold {fold}: a class has no training clip")
