@@ -47,7 +47,10 @@ def under_protocol(config: Config, name: str) -> Config:
     if name in protocols.ACROSS_CORPORA:
         labels = protocols.COMMON_CLASSES
     return dataclasses.replace(
-        config, name=f"{config.name}-{name}", protocol=name, labels=labels
+        config,
+        name=f"{config.name}-{protocols.in_a_name(name)}",
+        protocol=name,
+        labels=labels,
     )
 
 

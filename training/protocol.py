@@ -100,6 +100,15 @@ def needs_clips(name: str) -> bool:
     return name in ACROSS_CORPORA or name.endswith(SENTENCES)
 
 
+def in_a_name(name: str) -> str:
+    """A protocol as part of a configuration's name.
+
+    >>> in_a_name("emodb4+emovo+nemo")
+    'emodb4-emovo-nemo'
+    """
+    return name.replace(TOGETHER, "-")
+
+
 def load(name: str, clips: Iterable[Clip] | None = None) -> Protocol:
     """The folds of a protocol.
 

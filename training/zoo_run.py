@@ -116,7 +116,7 @@ def for_protocol(config: Config, name: str) -> Config:
     protocol = protocols.load(name)
     return dataclasses.replace(
         config,
-        name=f"{config.name}-{name}",
+        name=f"{config.name}-{protocols.in_a_name(name)}",
         protocol=name,
         labels=protocol.classes,
         corpora=protocol.corpora,
