@@ -53,7 +53,12 @@ def fold_bundles(
     if protocol_name in protocols.ACROSS_CORPORA:
         # Those of the config: a fold's number is its corpus's place among them.
         cards = [bundle.read(path).card for path in files]
-        corpora = {entry["corpus"] for card in cards for entry in card.training_data}
+        corpora = {
+            entry["corpus"]
+            for card in cards
+            for entry in card.training_data
+            if "corpus" in entry
+        }
     else:
         base = protocol_name.removesuffix(protocols.SENTENCES)
         corpora = {*protocols.load(base).corpora}

@@ -28,7 +28,7 @@ from training.dataset import FeatureSet
 from training.errors import CorpusError, ProtocolError, RunError
 from training.extraction import extract
 from training.predict import clip_windows
-from training.recordings import training_recordings
+from training.recordings import told_on_the_card, training_recordings
 from training.report import RESULTS
 from training.teaching import assert_has_not_heard, find_teachers, teach
 from training.train import find_start, fit, train
@@ -255,9 +255,13 @@ def calibration_windows(
     return np.stack(windows), names
 
 
-def card_of(run: runs.Run, learned: FeatureSet) -> Card:
-    """The card of the run's bundles, with the figures of its configuration if any."""
-    data = []
+def card_of(run: runs.Run, learned: FeatureSet, recordings: pathlib.Path) -> Card:
+    """The card of the run's bundles, with the figures of its configuration if any.
+
+    Args:
+        recordings: the folder of the corpora, with noise and rooms if they were used.
+    """
+    data: list[dict[str, Any]] = []
     for corpus in run.config.corpora:
         name = corpus_name(corpus)
         clips = [clip for clip in learned.clips if clip.corpus == name]
@@ -270,6 +274,10 @@ def card_of(run: runs.Run, learned: FeatureSet) -> Card:
             }
         )
     licences = sorted({entry["licence"] for entry in data})
+    rooms, noise = run.config.copies.rooms, run.config.augmentation.noise_folder
+    for use, folder in (("rooms", rooms), ("noise", noise)):
+        if folder:
+            data.append(told_on_the_card(use, folder, recordings))
     restricted = [c for c in run.config.corpora if not terms(c)[1]]
     return Card(
         name=f"edge-ser-{run.config.name}",
@@ -362,7 +370,7 @@ def conversion_job(
     labelled = sorted((runs.clip_key(clip), clip.emotion) for clip in learned.clips)
     return Job(
         model=run.folder / "model.keras",
-        card=card_of(run, learned),
+        card=card_of(run, learned, data),
         calibration=windows,
         calibration_clips=tuple(names),
         fine_tune=FineTuner(run.folder, data, cache),

@@ -9,7 +9,7 @@ pytest.importorskip("soxr", reason="needs the extra 'files'")
 
 from edge_ser.errors import ConfigError
 from training.errors import CorpusError
-from training.recordings import training_recordings
+from training.recordings import told_on_the_card, training_recordings
 from training.variation import Copies, in_room, vary
 
 RATE = 16000
@@ -132,3 +132,19 @@ def test_the_real_recordings_are_halved(corpora_folder):
         with (splits / f"{folder}.csv").open(newline="") as file:
             told = {r["path"].split("/")[1]: r["use"] for r in csv.DictReader(file)}
         assert told == uses  # what CONTRIBUTING.md points to
+
+
+def test_a_card_tells_the_terms_of_the_noise_that_taught(tmp_path):
+    folder = tmp_path / "street"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        (folder / f"{name}.flac").touch()
+    told = told_on_the_card("noise", str(folder), tmp_path)
+    assert told == {"noise": "street", "recordings": 3, "licence": "licence not told"}
+    (folder / "manifest.csv").write_text(
+        "path,licence,author\nstreet/a.flac,CC0,Ann\nb.flac,CC BY 4.0,Ben\n"
+    )
+    (folder / "split.csv").write_text("path,use\na.flac,train\nb.flac,train\n")
+    told = told_on_the_card("noise", "street", tmp_path)
+    assert told["recordings"] == 2
+    assert told["licence"] == "CC BY 4.0 (Ben); CC0"
