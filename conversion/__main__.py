@@ -71,6 +71,13 @@ def _job(args: argparse.Namespace) -> tuple[bundles.Job, Any, str]:
     cache = args.cache or _cache_of(run.folder)
     features = stages.run_features(run, data, cache)
     job = stages.conversion_job(run, features, data, cache)
+    if run.fold is None and not job.card.measured:
+        print(
+            f"warning: nothing is published of {run.config.name} as it is configured: "
+            "the card has no figures, and no temperature; "
+            "`python -m training evaluate` finds both",
+            file=sys.stderr,
+        )
     windows, told = stages.proof_windows(run, features)
     return job, windows, told
 

@@ -256,7 +256,8 @@ def _read_tail(data: bytes, source: str) -> tuple[dict[str, Any], int]:
     found = archive.split(data, _CARD_NAME)
     if found is None:
         raise BundleError(
-            f"{source}: no card found; the file is cut, or a plain .tflite"
+            f"{source}: no card found at the end; the file is cut, has something after "
+            "its end, or is a plain .tflite"
         )
     start, text = found
     # The headers of a zip archive carry no checksum, but have one valid spelling.

@@ -220,7 +220,7 @@ def test_no_clip_is_scored_by_a_model_that_knew_its_speaker(rows):
     assert len({row["clip"] for row in rows}) == 1439
     for fold, speakers in folds["test_speakers"].items():
         card = bundle.read(STANDARD / f"fold-{fold}.tflite").card
-        trained = {entry["corpus"]: entry for entry in card.training_data}
+        trained = {e["corpus"]: e for e in card.training_data if "corpus" in e}
         assert trained["ravdess"]["speakers"] == 24 - len(speakers)
         for clip in card.calibration["clips"]:
             corpus, _, name = clip.partition("/")
@@ -364,8 +364,8 @@ def test_the_checkpoint_is_the_network_of_the_bundled_model():
     assert sum(file.stat().st_size for file in folder.iterdir()) < 600_000
     run, card = runs.load(folder), bundle.read().card
     assert (run.spec, run.config.labels) == (card.features, card.labels)
-    clips = {entry["corpus"]: entry["clips"] for entry in card.training_data}
-    assert len(run.clips) == sum(clips.values())
+    heard = [entry for entry in card.training_data if "corpus" in entry]
+    assert len(run.clips) == sum(entry["clips"] for entry in heard)
     assert run.data == pathlib.Path(".")
     shipped = toml_config.load(ROOT / "training/configs/standard.toml")
     model = zoo.build(

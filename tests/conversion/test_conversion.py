@@ -263,7 +263,8 @@ def test_what_bundles_reach_is_in_their_proof(
     run, folder = copied
     keep(folder, "float32", "int8")
     # As if it had left a fold out: it never heard these.
-    left_out = dataclasses.replace(protocol.load("emodb4"), test_speakers={1: speakers})
+    tested = tuple(f"emodb/{speaker}" for speaker in speakers)
+    left_out = dataclasses.replace(protocol.load("emodb4"), test_speakers={1: tested})
     monkeypatch.setattr(protocol, "load", lambda name, clips=(): left_out)
     trained = tmp_path / "fold-1"
     shutil.copytree(run.folder, trained, ignore=shutil.ignore_patterns("bundles"))
@@ -303,10 +304,13 @@ def test_what_bundles_reach_is_in_their_proof(
     assert cell in (folder / "proof.md").read_text()
 
 
-def test_a_further_variant_joins_the_proofs_of_those_before(converted, tmp_path):
+def test_a_further_variant_joins_the_proofs_of_those_before(
+    converted, tmp_path, capsys
+):
     run, _, _ = converted
     convert = ["convert", str(run.folder), "--out", str(tmp_path), "--variants"]
     assert main([*convert, "float32"]) == 0
+    assert "nothing is published of trial" in capsys.readouterr().err
     before = proofs(tmp_path)["float32"]
     assert main([*convert, "float16"]) == 0
     assert list(proofs(tmp_path)) == ["float32", "float16"]

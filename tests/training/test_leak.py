@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -28,7 +29,8 @@ def test_random_folds_spread_labels_and_mix_speakers(made_up):
 
 
 def test_the_best_epoch_is_taken_on_the_test_fold_itself(made_up, tmp_path):
-    emodb = protocol.Protocol("emodb4", "emodb", ("happy", "sad"), {1: ("0",)})
+    classes = {"emodb": ("happy", "sad")}
+    emodb = protocol.Protocol("emodb4", classes, {1: ("emodb/0",)})
     config = leak.leaky_config(made_up_config(recipe={"epochs": 2}), emodb)
     assert config.corpora == ("emodb",)
     chosen = [index % 2 for index in range(32)]
@@ -141,3 +143,10 @@ def test_a_leak_of_several_corpora_makes_no_sense(tmp_path):
     config = made_up_config(protocol=protocol.LEAVE_ONE_CORPUS_OUT)
     with pytest.raises(ProtocolError, match="--honest"):
         leak.compare(config, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("folds", ["emodb4+emovo", "leave-one-corpus-out"])
+def test_folds_of_several_corpora_are_refused(tmp_path, folds):
+    config = dataclasses.replace(made_up_config(), protocol=folds)
+    with pytest.raises(ProtocolError, match="folds of a single corpus"):
+        leak.compare(config, tmp_path, tmp_path / "out", results=tmp_path)
