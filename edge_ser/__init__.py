@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from edge_ser.adaptation import Adaptation, AdaptationSettings
 from edge_ser.bundle import Bundle, Card
 from edge_ser.classifier import Classifier, Prediction, Stream
 from edge_ser.errors import (
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Adaptation",
+    "AdaptationSettings",
     "AudioError",
     "Bundle",
     "BundleError",

@@ -49,6 +49,7 @@ NAMEABLE = f"a .tflite bundle, or one that ships: {', '.join(SHIPPED)}"
 _GIVE = f"give {NAMEABLE}"
 _MAX_BYTES = 64 << 20
 _MAX_CARD_BYTES = 1 << 20
+_LARGEST = 1e6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,6 +71,10 @@ class Card:
     """Least confidence of a label to be announced; others take the listener's."""
     training_data: tuple[dict[str, Any], ...] = ()
     """One object a corpus: name, clips, speakers, licence."""
+    speakers: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """What the model's input is on average of the training speakers, ``mean``, and its
+    standard deviation over them, ``spread``: lists of a number a feature. Empty: the
+    model cannot get used to a room, see `edge_ser.adaptation`."""
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Of the quantization: number and names of clips."""
     measured: tuple[dict[str, Any], ...] = ()
@@ -312,6 +317,10 @@ def _parse_card(values: dict[str, Any], source: str) -> Card:
     if not 1 <= card.hop_frames <= spec.frames_per_window:
         valid = f"1 to {spec.frames_per_window} (a window)"
         raise _refusal(source, "hop_frames", card.hop_frames, valid)
+    for name, numbers in card.speakers.items():
+        if len(numbers) != spec.n_features:
+            valid = f"{spec.n_features} numbers, one a feature"
+            raise _refusal(source, f"speakers.{name}", numbers, valid)
     for label in card.thresholds:
         if label not in card.labels:
             valid = f"labels: {', '.join(map(brief, card.labels))}"
@@ -351,6 +360,20 @@ def _are_thresholds(value: object) -> bool:
     )
 
 
+def _are_speakers(value: object) -> bool:
+    if value == {}:
+        return True
+    if not isinstance(value, dict) or set(value) != {"mean", "spread"}:
+        return False
+    mean, spread = value["mean"], value["spread"]
+    return (
+        isinstance(mean, list)
+        and isinstance(spread, list)
+        and all(is_number(each) and abs(each) <= _LARGEST for each in mean)
+        and all(is_number(each) and 0 <= each <= _LARGEST for each in spread)
+    )
+
+
 # What each field of a card but its FeatureSpec may hold as JSON, and how errors say it.
 _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_is_text, "text"),
@@ -364,6 +387,7 @@ _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "thresholds": (_are_thresholds, "an object of labels, each with 0 to 1"),
     "training_data": (_are_objects, "a list of objects"),
+    "speakers": (_are_speakers, "{}, or lists of numbers named mean and spread"),
     "calibration": (_is_object, "an object"),
     "measured": (_are_objects, "a list of objects"),
     "intended_use": (_is_text, "text"),

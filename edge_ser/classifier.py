@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ser import bundle as bundles
+from edge_ser.adaptation import Adaptation, AdaptationSettings
 from edge_ser.errors import AudioError, BundleError, ConfigError
 from edge_ser.features import (
     FeatureSpec,
@@ -133,13 +134,35 @@ class Classifier:
         """The rate that `stream` takes."""
         return self.card.features.sample_rate_hz
 
-    def probabilities(self, frames: Float32) -> Float32:
+    def adaptation(
+        self, settings: AdaptationSettings | None = None, *, hop_s: float | None = None
+    ) -> Adaptation | None:
+        """What lets a stream get used to its room; None if the model's card cannot.
+
+        Also None if the settings switch it off.
+
+        Args:
+            hop_s: seconds between the stream's predictions; None is the card's own.
+        """
+        settings = settings or AdaptationSettings()
+        speakers = self.card.speakers
+        if not (settings.enabled and speakers):
+            return None
+        mean, spread = speakers["mean"], speakers["spread"]
+        return Adaptation(mean, spread, hop_s or self.card.hop_s, settings)
+
+    def probabilities(
+        self, frames: Float32, adaptation: Adaptation | None = None
+    ) -> Float32:
         """Probabilities of one window of static features, shape (classes,).
 
         Args:
             frames: shape (frames_per_window, n_static), float32.
+            adaptation: of the place where they were heard; it learns from them.
         """
         window = model_input(frames, self.card.features)
+        if adaptation is not None:
+            window = adaptation.push(window)
         with self._turn:
             logits = self.interpreter.logits(window)
         return softmax(logits, self.card.temperature)
@@ -159,7 +182,13 @@ class Classifier:
             duration_s=duration_s,
         )
 
-    def classify(self, samples: npt.ArrayLike, sample_rate_hz: int) -> Prediction:
+    def classify(
+        self,
+        samples: npt.ArrayLike,
+        sample_rate_hz: int,
+        *,
+        adaptation: Adaptation | None = None,
+    ) -> Prediction:
         """The emotion of a clip: the mean over its windows.
 
         A clip shorter than a window is completed with silence.
@@ -167,6 +196,8 @@ class Classifier:
         Args:
             samples: mono PCM, shape (samples,), float in [-1, 1] or int16.
             sample_rate_hz: 8000 to 192000; resampled to the model's rate.
+            adaptation: of the place of this clip and others, see `adaptation`; without
+                it each clip stands for itself.
 
         Raises:
             AudioError: no audio, NaN, not mono, or a rate out of range.
@@ -176,9 +207,11 @@ class Classifier:
             from edge_ser.resample import resample
 
             signal = resample(signal, sample_rate_hz, self.sample_rate_hz)
-        return self.classify_blocks(iter([signal]))
+        return self.classify_blocks(iter([signal]), adaptation=adaptation)
 
-    def classify_blocks(self, blocks: Iterator[Float32]) -> Prediction:
+    def classify_blocks(
+        self, blocks: Iterator[Float32], *, adaptation: Adaptation | None = None
+    ) -> Prediction:
         """As `classify`, for audio at `sample_rate_hz` that arrives in blocks.
 
         Memory does not grow with the length.
@@ -186,7 +219,7 @@ class Classifier:
         Raises:
             AudioError: less than one frame of audio, or a bad block.
         """
-        stream = self.stream()
+        stream = self.stream(adaptation=adaptation)
         total = np.zeros(len(self.labels), np.float64)
         windows = samples = 0
         for block in blocks:
@@ -200,18 +233,22 @@ class Classifier:
         mean = (total / windows).astype(np.float32)
         return self.prediction(mean, 0.0, samples / self.sample_rate_hz)
 
-    def stream(self, hop_s: float | None = None) -> Stream:
+    def stream(
+        self, hop_s: float | None = None, *, adaptation: Adaptation | None = None
+    ) -> Stream:
         """Predictions over audio that arrives in blocks; see `Stream`.
 
         Args:
             hop_s: seconds between predictions, one frame to one window, rounded to
                 whole frames; None is the card's own.
+            adaptation: of the place that is heard, see `adaptation`. It is kept when
+                the stream is reset.
 
         Raises:
             ConfigError: a hop beyond these.
         """
         if hop_s is None:
-            return Stream(self, self.card.hop_frames)
+            return Stream(self, self.card.hop_frames, adaptation)
         spec = self.card.features
         frame_s = spec.hop_samples / spec.sample_rate_hz
         longest_s = spec.frames_per_window * frame_s
@@ -219,7 +256,7 @@ class Classifier:
             raise ConfigError(
                 f"hop_s is {hop_s:g}; valid: {frame_s:g} to {longest_s:g}"
             )
-        return Stream(self, round(hop_s / frame_s))
+        return Stream(self, round(hop_s / frame_s), adaptation)
 
 
 class Stream:
@@ -236,8 +273,14 @@ class Stream:
     [0.0, 0.5, 1.0, 1.5, 2.0]
     """
 
-    def __init__(self, classifier: Classifier, hop_frames: int) -> None:
+    def __init__(
+        self,
+        classifier: Classifier,
+        hop_frames: int,
+        adaptation: Adaptation | None = None,
+    ) -> None:
         self._classifier = classifier
+        self._adaptation = adaptation
         self._spec: FeatureSpec = classifier.card.features
         self._hop_frames = hop_frames
         # Audio waits here until it completes a window, then becomes features at once:
@@ -342,7 +385,7 @@ class Stream:
         rate_hz = spec.sample_rate_hz
         span = (count - 1) * spec.hop_samples + spec.window_samples
         return self._classifier.prediction(
-            self._classifier.probabilities(frames),
+            self._classifier.probabilities(frames, self._adaptation),
             first * spec.hop_samples / rate_hz,
             span / rate_hz,
         )

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edge_ser.adaptation import AdaptationSettings
 from edge_ser.decision import DecisionSettings
 from edge_ser.errors import ConfigError
 from edge_ser.resample import HIGHEST_RATE_HZ, LOWEST_RATE_HZ
@@ -123,6 +124,9 @@ class Config:
     source: SourceSettings = dataclasses.field(default_factory=SourceSettings)
     gate: GateSettings = dataclasses.field(default_factory=GateSettings)
     decision: DecisionSettings = dataclasses.field(default_factory=DecisionSettings)
+    adaptation: AdaptationSettings = dataclasses.field(
+        default_factory=AdaptationSettings
+    )
     json_file: JsonFileSettings = dataclasses.field(default_factory=JsonFileSettings)
     mqtt: MqttSettings = dataclasses.field(default_factory=MqttSettings)
     socket: SocketSettings = dataclasses.field(default_factory=SocketSettings)

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 
+from edge_ser.adaptation import AdaptationSettings
 from edge_ser.audio import capture as captures
 from edge_ser.audio.capture import Capture, Chunk
 from edge_ser.audio.source import Source
@@ -60,6 +61,7 @@ class Listener:
         device: str,
         gate: GateSettings | None = None,
         decision: DecisionSettings | None = None,
+        adaptation: AdaptationSettings | None = None,
         mute: MuteSwitch | None = None,
         wait: bool = False,
         hang_s: float = 10.0,
@@ -80,7 +82,9 @@ class Listener:
         self._notifier = notifier or Notifier({})
         self._poll = poll
         self._clock = clock
-        self._pipeline = Pipeline(classifier, gate=gate, decision=decision)
+        self._pipeline = Pipeline(
+            classifier, gate=gate, decision=decision, adaptation=adaptation
+        )
         self._capture = Capture(source, classifier.sample_rate_hz, wait=wait)
         self._stopped = False
         self._started_s = 0.0

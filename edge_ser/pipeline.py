@@ -11,6 +11,7 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from edge_ser.adaptation import AdaptationSettings
 from edge_ser.classifier import Classifier
 from edge_ser.decision import Decider, Decision, DecisionSettings
 from edge_ser.speech import SpeechCheck
@@ -51,6 +52,7 @@ class Pipeline:
         *,
         gate: GateSettings | None = None,
         decision: DecisionSettings | None = None,
+        adaptation: AdaptationSettings | None = None,
     ) -> None:
         gate = gate or GateSettings()
         rate_hz = classifier.sample_rate_hz
@@ -58,7 +60,8 @@ class Pipeline:
         self._rest: Float32 = np.empty(0, np.float32)
         self._gate = Gate(make_detector(gate, rate_hz), rate_hz, gate)
         self._check = SpeechCheck(rate_hz, gate.speech) if gate.speech else None
-        self._stream = classifier.stream()
+        # Kept over gaps and mutes: the room stays the same.
+        self._stream = classifier.stream(adaptation=classifier.adaptation(adaptation))
         self._decider = Decider(decision, classifier.card.thresholds)
         self._window_samples = classifier.card.features.model_samples
         longest = self._window_samples

@@ -95,6 +95,7 @@ class Service:
             device=config.device_name,
             gate=config.gate,
             decision=config.decision,
+            adaptation=config.adaptation,
             mute=self._mute,
             wait=config.source.wait,
             hang_s=config.source.hang_s,

@@ -290,11 +290,36 @@ def card_of(run: runs.Run, learned: FeatureSet, recordings: pathlib.Path) -> Car
         if run.fold is not None
         else measured_temperature(run.config),
         training_data=tuple(data),
+        speakers=speaker_statistics(learned, run.config.hop_frames),
         measured=measured_figures(run.config) if run.fold is None else (),
         intended_use=INTENDED_USE,
         licence=("non-commercial: " if restricted else "")
         + f"as its training data: {'; '.join(licences)}",
     )
+
+
+def speaker_statistics(learned: FeatureSet, hop_frames: int) -> dict[str, Any]:
+    """Mean and spread of the model's input over training speakers, for the card.
+
+    Each speaker counts once: the mean over the windows of the clips. Nothing of a
+    single one.
+
+    Args:
+        learned: with the model's own FeatureSpec.
+    """
+    by_speaker: dict[str, list[Float32]] = {}
+    for index, clip in enumerate(learned.clips):
+        windows = clip_windows(learned, index, hop_frames)
+        by_speaker.setdefault(clip.speaker_key, []).append(windows.mean((0, 1)))
+    if len(by_speaker) < 2:
+        return {}
+    means = np.array([np.mean(of_one, 0) for of_one in by_speaker.values()])
+    statistics = {"mean": means.mean(0), "spread": means.std(0)}
+    # Four digits: a hundredth of what speakers differ by.
+    return {
+        name: [round(float(value), 4) for value in values]
+        for name, values in statistics.items()
+    }
 
 
 def published_config(name: str, results: pathlib.Path = RESULTS) -> Config | None:

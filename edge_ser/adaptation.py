@@ -1,0 +1,116 @@
+"""Getting used to a room: what a place does to every voice is taken off again.
+
+A room, a microphone and its case colour all that is said in front of them alike, as a
+slow equaliser would; in log-mel, as in cepstra, that is a constant that is added. So
+the mean over a long time tells it, and taking the mean off removes it: cepstral mean
+normalisation [At74], here recursive, as a listener needs it [VL98], with the training
+speakers' mean for as long as little was heard [GL94].
+
+A long mean tells of the voices, too, and a small deviation may be theirs alone. So the
+deviation is shrunk towards nothing by what it is, squared, against what training
+speakers differ among themselves (the positive part of James and Stein's estimator
+[JS61]): within their spread nothing is changed, far out of it nearly all is taken off.
+
+[At74] Atal, "Effectiveness of linear prediction characteristics of the speech wave for
+automatic speaker identification and verification", JASA 55(6), 1974.
+[VL98] Viikki & Laurila, "Cepstral domain segmental feature vector normalization for
+noise robust speech recognition", Speech Communication 25, 1998.
+[GL94] Gauvain & Lee, "Maximum a posteriori estimation for multivariate Gaussian mixture
+observations of Markov chains", IEEE Trans. Speech and Audio Processing 2(2), 1994.
+[JS61] James & Stein, "Estimation with quadratic loss", Proc. 4th Berkeley Symposium,
+1961.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_ser.errors import ConfigError
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdaptationSettings:
+    """How fast a listener gets used to a room."""
+
+    enabled: bool = True
+    prior_s: float = 10.0
+    """How many seconds of speech the training speakers' mean counts for."""
+    memory_s: float = 300.0
+    """Speech longer ago than about this is forgotten."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("prior_s", 0.1), ("memory_s", 1.0)):
+            value = getattr(self, name)
+            if not least <= value <= 86_400:
+                raise ConfigError(
+                    f"{name} is {value:g}; valid: {least:g} to 86400 seconds"
+                )
+
+
+class Adaptation:
+    """What a place does to voices, learned from one window after the other.
+
+    It keeps one number a feature, in memory alone. One belongs to one stream of audio.
+
+    Args:
+        mean: of the model's input over training speakers, shape (features,).
+        spread: their standard deviation, shape (features,).
+        hop_s: audio that each window adds, in seconds.
+
+    >>> adaptation = Adaptation([0.0, 0.0], [1.0, 1.0], 0.5)
+    >>> dull = np.array([[5.0, -5.0]], np.float32)
+    >>> [float(adaptation.push(dull)[0, 0].round(1)) for _ in range(60)][::20]
+    [5.0, 2.9, 2.0]
+    """
+
+    def __init__(
+        self,
+        mean: Sequence[float],
+        spread: Sequence[float],
+        hop_s: float,
+        settings: AdaptationSettings | None = None,
+    ) -> None:
+        self.settings = settings or AdaptationSettings()
+        self._mean = np.array(mean, np.float64)
+        # A feature that is the same of everybody must not outweigh all others.
+        self._spread = np.maximum(spread, 1e-3)
+        self._hop_s = hop_s
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the place."""
+        self._deviation = np.zeros_like(self._mean)
+        self._heard_s = 0.0
+
+    @property
+    def heard_s(self) -> float:
+        """Speech that the estimate rests on, at most the settings' ``memory_s``."""
+        return self._heard_s
+
+    @property
+    def correction(self) -> Float32:
+        """What is taken off every frame now, shape (features,)."""
+        weight = self._heard_s / (self._heard_s + self.settings.prior_s)
+        likely = weight * self._deviation
+        far = float(np.mean((likely / self._spread) ** 2))
+        share = 1.0 - 1.0 / far if far > 1.0 else 0.0
+        return np.asarray(share * likely, np.float32)
+
+    def push(self, window: Float32) -> Float32:
+        """The window without what the place does to it, which is then learned from it.
+
+        Args:
+            window: a model's input, shape (frames, features), float32.
+        """
+        adapted = window - self.correction
+        self._heard_s = min(self._heard_s + self._hop_s, self.settings.memory_s)
+        # Beyond the memory each window takes the place of what is oldest, on average.
+        newest = min(1.0, self._hop_s / self._heard_s)
+        self._deviation += newest * (window.mean(0) - self._mean - self._deviation)
+        return np.asarray(adapted, np.float32)
