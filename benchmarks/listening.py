@@ -5,7 +5,8 @@ from the recordings marked ``test``, at varied levels; every announcement is fal
 Speech: test speakers of each fold in such noise, one utterance after the other, heard
 by the bundle that was trained without them; how many are announced, rightly, after
 what delay from the onset, and how often the label changes within one. The same with
-very quiet speech and in rooms (impulse responses marked ``test``), and a quarter of the
+very quiet speech and in rooms (impulse responses marked ``test``; a fold's speakers
+live in each of them in turn, and the listener gets used to it), and a quarter of the
 hours each of many voices at once and of computed music: hard cases.
 """
 
@@ -24,6 +25,7 @@ import numpy.typing as npt
 from benchmarks import amounts, output
 from benchmarks.machine import describe, headline
 from benchmarks.strangers import fold_bundles
+from edge_ser.adaptation import AdaptationSettings
 from edge_ser.audio.file import read_blocks
 from edge_ser.classifier import Classifier
 from edge_ser.decision import IDLE, UNCERTAIN, DecisionSettings
@@ -65,6 +67,8 @@ class Setting:
     level_db: tuple[float, float] = (-38.0, -18.0)
     snr_db: tuple[float, float] = (10.0, 35.0)
     in_rooms: bool = False
+    adapts: bool = True
+    """Whether the listener gets used to where it is."""
 
 
 # The goals are for the first.
@@ -72,6 +76,7 @@ SETTINGS = {
     "speech": Setting(),
     "quiet speech": Setting(level_db=(-47.0, -43.0)),
     "speech in rooms": Setting(in_rooms=True),
+    "in rooms, not used to them": Setting(in_rooms=True, adapts=False),
 }
 
 
@@ -204,9 +209,13 @@ def utterances(
     noises: dict[str, Float32],
     random: np.random.Generator,
     setting: Setting | None = None,
-    rooms: dict[str, Float32] | None = None,
+    room: Float32 | None = None,
 ) -> Iterator[tuple[str, float, Float32]]:
-    """For each clip its emotion, its onset in the scene in seconds, and the scene."""
+    """For each clip its emotion, its onset in the scene in seconds, and the scene.
+
+    Args:
+        room: the impulse response of the one they are all in.
+    """
     setting = setting or Setting()
     for clip in clips:
         speech = load(clip.path)
@@ -219,17 +228,19 @@ def utterances(
         scene = at_level(noise, level_db - random.uniform(*setting.snr_db))
         begin = pause // 2
         onset = begin + min(800, int(active[0]))
-        if setting.in_rooms and rooms:
-            speech = in_room(speech, rooms[str(random.choice(list(rooms)))])
+        if room is not None:
+            speech = in_room(speech, room)
         scene[begin : begin + len(speech)] += at_level(speech, level_db)
         yield clip.emotion, onset / RATE_HZ, np.clip(scene, -1, 1)
 
 
 def hear_speech(
-    classifier: Classifier, scenes: Iterable[tuple[str, float, Float32]]
+    classifier: Classifier,
+    scenes: Iterable[tuple[str, float, Float32]],
+    adaptation: AdaptationSettings | None = None,
 ) -> list[Heard]:
     """What is announced for each utterance."""
-    pipeline = Pipeline(classifier)
+    pipeline = Pipeline(classifier, adaptation=adaptation)
     heard = []
     for truth, onset_s, scene in scenes:
         current = Heard(truth, pipeline.position_s + onset_s)
@@ -288,6 +299,7 @@ def run(arguments: argparse.Namespace) -> int:
         "model": first.card.title,
         "gate": dataclasses.asdict(GateSettings()),
         "decision": dataclasses.asdict(DecisionSettings()),
+        "adaptation": dataclasses.asdict(AdaptationSettings()),
     }
     voices = [clip.path for clip in find_clips(data / "nemo", ["nemo"])]
     for name, scenes in (
@@ -303,9 +315,12 @@ def run(arguments: argparse.Namespace) -> int:
             np.random.default_rng(seed).shuffle(chosen)  # type: ignore[arg-type]
             chosen = chosen[: arguments.clips or None]
             random = np.random.default_rng(seed + each.fold)
-            heard += hear_speech(
-                classifier, utterances(chosen, noises, random, setting, rooms)
-            )
+            where = list(rooms.values()) if setting.in_rooms else [None]
+            used = AdaptationSettings(enabled=setting.adapts)
+            for number, room in enumerate(where):
+                clips = chosen[number :: len(where)]
+                scenes = utterances(clips, noises, random, setting, room)
+                heard += hear_speech(classifier, scenes, used)
         results[name] = summary(heard)
     output.tell(results, markdown(results), arguments.json)
     return 0

@@ -1,0 +1,172 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edge_ser import bundle
+from edge_ser.adaptation import Adaptation, AdaptationSettings
+from edge_ser.classifier import Classifier
+from edge_ser.errors import BundleError, ConfigError
+from edge_ser.pipeline import Pipeline
+from edge_ser.vad import GateSettings
+from tiny_model import TINY_MODEL
+
+BANDS, FRAMES = 8, 20
+HOP_S = 0.5
+
+
+def windows(count, colour=0.0, seed=0):
+    """Of many voices, each a unit apart from the others in every band, in one place."""
+    random = np.random.default_rng(seed)
+    voices = random.normal(0, 1, (count, 1, BANDS))
+    frames = voices + random.normal(0, 1, (count, FRAMES, BANDS)) + colour
+    return frames.astype(np.float32)
+
+
+def adaptation(**settings):
+    return Adaptation(
+        np.zeros(BANDS), np.ones(BANDS), HOP_S, AdaptationSettings(**settings)
+    )
+
+
+def test_where_training_speakers_might_stand_nothing_is_changed():
+    used = adaptation()
+    for window in windows(200):
+        np.testing.assert_array_equal(used.push(window), window)
+
+
+def test_what_a_place_does_to_everybody_is_taken_off():
+    colour = np.linspace(-6, 6, BANDS)
+    used, given = adaptation(), windows(400, colour)
+    heard = [used.push(window) for window in given]
+    np.testing.assert_array_equal(heard[0], given[0])  # nothing is known yet
+    last = np.mean([window.mean(0) for window in heard[-100:]], 0)
+    assert np.abs(last).max() < 0.25 * np.abs(colour).max()
+    np.testing.assert_allclose(used.correction, colour, atol=1)
+
+
+def test_it_is_believed_as_more_is_heard_and_another_place_is_learned():
+    used = adaptation(memory_s=30.0)
+    sizes = []
+    for window in windows(120, 5.0):
+        used.push(window)
+        sizes.append(float(used.correction.mean()))
+    assert sizes[0] < sizes[5] < sizes[40] < 5.5
+    assert used.heard_s == 30
+    for window in windows(240, -5.0):
+        used.push(window)
+    assert used.correction.mean() < -3
+    used.reset()
+    assert used.heard_s == 0
+    np.testing.assert_array_equal(used.correction, 0)
+
+
+def test_a_feature_that_never_varies_does_not_outweigh_the_others():
+    used = Adaptation(np.zeros(2), [0.0, 1.0], HOP_S)
+    window = np.full((FRAMES, 2), 1e-4, np.float32)
+    for _ in range(100):
+        np.testing.assert_array_equal(used.push(window), window)
+
+
+@pytest.mark.parametrize("values", [{"prior_s": 0.0}, {"memory_s": float("nan")}])
+def test_settings_out_of_range(values):
+    with pytest.raises(ConfigError, match="valid"):
+        AdaptationSettings(**values)
+
+
+@pytest.fixture(scope="module")
+def tinted():
+    """The tiny model, whose card tells of speakers who sound dull."""
+    read = bundle.read(TINY_MODEL)
+    bands = read.card.features.n_features
+    speakers = {"mean": [0.0] * bands, "spread": [0.1] * bands}
+    card = dataclasses.replace(read.card, speakers=speakers)
+    return bundle.unpack(bundle.pack(card, read.model))
+
+
+def load(read):
+    classifier = Classifier.load(TINY_MODEL)
+    return Classifier(read, classifier.interpreter)
+
+
+def test_clips_of_one_place_change_the_answer_and_clips_alone_do_not(tinted):
+    classifier = load(tinted)
+    noise = np.random.default_rng(0).normal(0, 0.1, 48000).astype(np.float32)
+    alone = classifier.classify(noise, 16000)
+    used = classifier.adaptation()
+    first = classifier.classify(noise, 16000, adaptation=used)
+    for _ in range(20):
+        last = classifier.classify(noise, 16000, adaptation=used)
+    assert used.heard_s > 10
+    assert last.probabilities != first.probabilities
+    assert classifier.classify(noise, 16000) == alone
+
+
+def test_predictions_are_the_same_however_the_blocks_are_cut(tinted):
+    classifier = load(tinted)
+    noise = np.random.default_rng(1).normal(0, 0.1, 160_000).astype(np.float32)
+    whole = classifier.stream(adaptation=classifier.adaptation()).push(noise)
+    stream = classifier.stream(adaptation=classifier.adaptation())
+    assert [p for block in np.split(noise, 1000) for p in stream.push(block)] == whole
+    plain = classifier.stream().push(noise)
+    assert [p.probabilities for p in whole[:1]] == [p.probabilities for p in plain[:1]]
+    assert whole[-1].probabilities != plain[-1].probabilities
+    # a reset forgets audio, not the room
+    used = classifier.adaptation()
+    stream = classifier.stream(adaptation=used)
+    stream.push(noise)
+    heard_s = used.heard_s
+    stream.reset()
+    assert used.heard_s == heard_s > 0
+
+
+def test_the_listeners_pipeline_keeps_the_room_over_gaps(tinted, conversation):
+    classifier = load(tinted)
+
+    def heard(first, **settings):
+        """What is announced of the conversation after something else and a gap."""
+        used = AdaptationSettings(**settings)
+        pipeline = Pipeline(classifier, gate=GateSettings(speech=0), adaptation=used)
+        pipeline.push(first)
+        pipeline.end()
+        return [each.decision.probabilities for each in pipeline.push(conversation)]
+
+    silence = np.zeros_like(conversation)
+    assert heard(silence, enabled=False) == heard(conversation, enabled=False)
+    assert heard(silence) != heard(conversation)
+
+
+def test_a_model_that_tells_nothing_of_its_speakers_stays_as_it_is(tinted):
+    read = bundle.read(TINY_MODEL)
+    without = bundle.unpack(
+        bundle.pack(dataclasses.replace(read.card, speakers={}), read.model)
+    )
+    assert load(without).adaptation() is None
+    assert load(tinted).adaptation(AdaptationSettings(enabled=False)) is None
+
+
+@pytest.mark.parametrize("name", bundle.SHIPPED)
+def test_every_bundled_model_can_get_used_to_a_room(name):
+    classifier = Classifier.load(name)
+    used = classifier.adaptation()
+    assert used is not None
+    np.testing.assert_array_equal(used.correction, 0)
+
+
+@pytest.mark.parametrize(
+    "speakers",
+    [
+        {"mean": [0.0], "spread": [1.0]},
+        {"mean": [0.0] * 64},
+        {"mean": "0", "spread": "1"},
+        {"mean": [1e9] * 64, "spread": [1.0] * 64},
+        {"mean": [0.0] * 64, "spread": [-1.0] * 64},
+        {"mean": [float("nan")] * 64, "spread": [1.0] * 64},
+        {"mean": [0.0] * 64, "spread": [True] * 64},
+    ],
+)
+def test_a_card_with_other_numbers_is_refused(speakers):
+    read = bundle.read(TINY_MODEL)
+    card = dataclasses.replace(read.card, speakers=speakers)
+    with pytest.raises((BundleError, ValueError), match=r"speakers|JSON"):
+        bundle.unpack(bundle.pack(card, read.model))
