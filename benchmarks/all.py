@@ -91,6 +91,7 @@ def plan(arguments: argparse.Namespace) -> dict[str, list[str]]:
             *amount("--clips 24 --seconds 0.2", "--seconds 1"),
         ],
         "robustness": [*bundles, *data, *amount("--clips 8", "--clips 20")],
+        "places": [*shipped, *data, *amount("--clips 4", "--clips 60")],
         "corpora": [
             *(str(UNHEARD_CORPORA), "--protocol", LEAVE_ONE_CORPUS_OUT),
             *data,

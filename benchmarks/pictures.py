@@ -109,6 +109,34 @@ def robustness(report: dict[str, Any]) -> Any:
     return figure
 
 
+def places(report: dict[str, Any]) -> Any:
+    """UA in each kind of place, alone and after others were heard there."""
+    rows = report["groups"]
+    modes = list(next(iter(rows.values())))
+    figure, axis = pyplot.subplots(figsize=(8, 3.4), layout="constrained")
+    bar = 0.8 / len(modes)
+    for index, mode in enumerate(modes):
+        uas = [[100 * each for each in row[mode]["ua"]] for row in rows.values()]
+        axis.barh(
+            [place - 0.4 + bar * (index + 0.5) for place in range(len(rows))],
+            [value for value, _, _ in uas],
+            bar,
+            xerr=[
+                [value - low for value, low, _ in uas],
+                [high - value for value, _, high in uas],
+            ],
+            error_kw={"linewidth": 0.7, "ecolor": "0.3"},
+            color=_COLOURS[index],
+            label=mode,
+        )
+    axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    axis.invert_yaxis()
+    axis.set(xlabel="UA on strangers, %")
+    axis.grid(axis="x", **_GRID)
+    figure.legend(loc="outside upper right", frameon=False, ncols=len(modes))
+    return figure
+
+
 def scaling(report: dict[str, Any]) -> Any:
     """Cost against window and hop, streams and hours, and memory against hours."""
     figure, axes = pyplot.subplots(2, 2, figsize=(9.6, 6.4), layout="constrained")

@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--protocol", default="ravdess", metavar="NAME")
     parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[],
+        metavar="WORD",
+        help="places whose name holds one of these words (default: all)",
+    )
+    parser.add_argument(
         "--clips",
         type=amounts.or_all,
         default=0,
@@ -69,7 +76,18 @@ def run(arguments: argparse.Namespace) -> int:
     if len(variants) > 1:
         raise ConfigError(f"bundles of {', '.join(variants)} given; valid: one variant")
     ((variant, folds),) = variants.items()
-    answers = hear(folds, arguments.data, arguments.clips or None, arguments.seed)
+    everywhere = places(arguments.data)
+    for word in arguments.only:
+        if not any(word in name for name in everywhere):
+            raise ConfigError(
+                f"no place is named {word}; valid: {'; '.join(everywhere)}"
+            )
+    chosen = {
+        name: place
+        for name, place in everywhere.items()
+        if not arguments.only or any(word in name for word in arguments.only)
+    }
+    answers = hear(folds, chosen, arguments.clips or None, arguments.seed)
     report = {
         "machine": machine.describe(),
         "command": output.command(arguments.data),
@@ -129,14 +147,16 @@ class Answer:
 
 
 def hear(
-    folds: list[FoldBundle], data: pathlib.Path, limit: int | None, seed: int
+    folds: list[FoldBundle],
+    everywhere: dict[str, tuple[str, Place]],
+    limit: int | None,
+    seed: int,
 ) -> list[Answer]:
     """Every clip in every place, in each of the modes.
 
     Raises:
         BundleError: a bundle that cannot get used to a place.
     """
-    everywhere = places(data)
     answers = []
     total = sum(len(fold.clips[:limit]) for fold in folds) * len(everywhere)
     bar = tqdm(total=total, unit="clip", disable=None)

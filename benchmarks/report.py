@@ -23,6 +23,7 @@ from benchmarks import (
     output,
     peers,
     pictures,
+    places,
     quantization,
     robustness,
     scaling,
@@ -62,6 +63,17 @@ _PARTS: dict[str, tuple[str, Callable[[_Report], str], tuple[_Picture, ...]]] = 
         "What noise, rooms and telephones do",
         robustness.markdown,
         ((pictures.robustness, "Change of UA, and answers that stay, by change"),),
+    ),
+    "places": (
+        "Getting used to a room",
+        places.markdown,
+        (
+            (
+                pictures.places,
+                "UA on speakers that no training heard, each clip alone and after "
+                "others in the same place; bars: 95 % intervals over speakers",
+            ),
+        ),
     ),
     "corpora": (
         "What another corpus and another language do",
@@ -104,7 +116,7 @@ _PARTS: dict[str, tuple[str, Callable[[_Report], str], tuple[_Picture, ...]]] = 
     ),
 }
 
-_WITHOUT_TIMES = ("robustness", "corpora", "listening")
+_WITHOUT_TIMES = ("robustness", "places", "corpora", "listening")
 """Parts that other work on the machine cannot change."""
 # What tells the rows of a list apart.
 _ABOUT = (

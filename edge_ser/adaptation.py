@@ -4,7 +4,8 @@ A room, a microphone and its case colour all that is said in front of them alike
 slow equaliser would; in log-mel, as in cepstra, that is a constant that is added. So
 the mean over a long time tells it, and taking the mean off removes it: cepstral mean
 normalisation [At74], here recursive, as a listener needs it [VL98], with the training
-speakers' mean for as long as little was heard [GL94].
+speakers' mean for as long as little was heard [GL94]. Only the louder frames of a
+window count, those of speech: between words there is noise, not the voice in the room.
 
 A long mean tells of the voices, too, and a small deviation may be theirs alone. So the
 deviation is shrunk towards nothing by what it is, squared, against what training
@@ -30,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_ser.errors import ConfigError
+from edge_ser.spec import FeatureSpec
 
 Float32 = npt.NDArray[np.float32]
 
@@ -53,30 +55,52 @@ class AdaptationSettings:
                 )
 
 
+def spectral_shape(window: Float32, spec: FeatureSpec) -> Float32:
+    """The mean of a window's louder frames, without its level; shape (n_static,).
+
+    Of cepstra the first coefficient is the level, and 0 here.
+
+    Args:
+        window: a model's input, shape (frames, features), float32.
+    """
+    static = window[:, : spec.n_static]
+    cepstra = spec.n_mfcc is not None
+    level = static[:, 0] if cepstra else static.mean(1)
+    shape = static[level >= level.mean()].mean(0)
+    if cepstra:
+        shape[0] = 0
+        return np.asarray(shape, np.float32)
+    return np.asarray(shape - shape.mean(), np.float32)
+
+
 class Adaptation:
     """What a place does to voices, learned from one window after the other.
 
     It keeps one number a feature, in memory alone. One belongs to one stream of audio.
 
     Args:
-        mean: of the model's input over training speakers, shape (features,).
-        spread: their standard deviation, shape (features,).
+        spec: of the model.
+        mean: of `spectral_shape` over training speakers, shape (n_static,).
+        spread: their standard deviation, shape (n_static,).
         hop_s: audio that each window adds, in seconds.
 
-    >>> adaptation = Adaptation([0.0, 0.0], [1.0, 1.0], 0.5)
+    >>> spec = FeatureSpec(n_mfcc=None, n_mels=2)
+    >>> adaptation = Adaptation(spec, [0.0, 0.0], [1.0, 1.0], 0.5)
     >>> dull = np.array([[5.0, -5.0]], np.float32)
-    >>> [float(adaptation.push(dull)[0, 0].round(1)) for _ in range(60)][::20]
+    >>> [round(float(adaptation.push(dull)[0, 0]), 1) for _ in range(60)][::20]
     [5.0, 2.9, 2.0]
     """
 
     def __init__(
         self,
+        spec: FeatureSpec,
         mean: Sequence[float],
         spread: Sequence[float],
         hop_s: float,
         settings: AdaptationSettings | None = None,
     ) -> None:
         self.settings = settings or AdaptationSettings()
+        self._spec = spec
         self._mean = np.array(mean, np.float64)
         # A feature that is the same of everybody must not outweigh all others.
         self._spread = np.maximum(spread, 1e-3)
@@ -95,7 +119,7 @@ class Adaptation:
 
     @property
     def correction(self) -> Float32:
-        """What is taken off every frame now, shape (features,)."""
+        """What is taken off every frame now, shape (n_static,)."""
         weight = self._heard_s / (self._heard_s + self.settings.prior_s)
         likely = weight * self._deviation
         far = float(np.mean((likely / self._spread) ** 2))
@@ -108,9 +132,11 @@ class Adaptation:
         Args:
             window: a model's input, shape (frames, features), float32.
         """
-        adapted = window - self.correction
+        adapted = window.copy()
+        adapted[:, : self._spec.n_static] -= self.correction
         self._heard_s = min(self._heard_s + self._hop_s, self.settings.memory_s)
         # Beyond the memory each window takes the place of what is oldest, on average.
         newest = min(1.0, self._hop_s / self._heard_s)
-        self._deviation += newest * (window.mean(0) - self._mean - self._deviation)
-        return np.asarray(adapted, np.float32)
+        shape = spectral_shape(window, self._spec)
+        self._deviation += newest * (shape - self._mean - self._deviation)
+        return adapted

@@ -72,9 +72,9 @@ class Card:
     training_data: tuple[dict[str, Any], ...] = ()
     """One object a corpus: name, clips, speakers, licence."""
     speakers: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """What the model's input is on average of the training speakers, ``mean``, and its
-    standard deviation over them, ``spread``: lists of a number a feature. Empty: the
-    model cannot get used to a room, see `edge_ser.adaptation`."""
+    """The mean of `adaptation.spectral_shape` over training speakers, ``mean``, and its
+    standard deviation, ``spread``: lists of a number a static feature. Empty: the model
+    cannot get used to a room."""
     calibration: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Of the quantization: number and names of clips."""
     measured: tuple[dict[str, Any], ...] = ()
@@ -318,8 +318,8 @@ def _parse_card(values: dict[str, Any], source: str) -> Card:
         valid = f"1 to {spec.frames_per_window} (a window)"
         raise _refusal(source, "hop_frames", card.hop_frames, valid)
     for name, numbers in card.speakers.items():
-        if len(numbers) != spec.n_features:
-            valid = f"{spec.n_features} numbers, one a feature"
+        if len(numbers) != spec.n_static:
+            valid = f"{spec.n_static} numbers, one a static feature"
             raise _refusal(source, f"speakers.{name}", numbers, valid)
     for label in card.thresholds:
         if label not in card.labels:

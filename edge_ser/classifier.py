@@ -145,11 +145,11 @@ class Classifier:
             hop_s: seconds between the stream's predictions; None is the card's own.
         """
         settings = settings or AdaptationSettings()
-        speakers = self.card.speakers
-        if not (settings.enabled and speakers):
+        card = self.card
+        if not (settings.enabled and card.speakers):
             return None
-        mean, spread = speakers["mean"], speakers["spread"]
-        return Adaptation(mean, spread, hop_s or self.card.hop_s, settings)
+        mean, spread = card.speakers["mean"], card.speakers["spread"]
+        return Adaptation(card.features, mean, spread, hop_s or card.hop_s, settings)
 
     def probabilities(
         self, frames: Float32, adaptation: Adaptation | None = None

@@ -19,6 +19,7 @@ from conversion.errors import ConversionError
 from conversion.variants import SHIPPED, chosen
 from conversion.verify import all_problems
 from edge_ser import bundle
+from edge_ser.adaptation import spectral_shape
 from edge_ser.bundle import Card
 from training import protocol as protocols
 from training import runs, zoo
@@ -299,7 +300,7 @@ def card_of(run: runs.Run, learned: FeatureSet, recordings: pathlib.Path) -> Car
 
 
 def speaker_statistics(learned: FeatureSet, hop_frames: int) -> dict[str, Any]:
-    """Mean and spread of the model's input over training speakers, for the card.
+    """Mean and spread of `spectral_shape` over training speakers, for the card.
 
     Each speaker counts once: the mean over the windows of the clips. Nothing of a
     single one.
@@ -310,7 +311,8 @@ def speaker_statistics(learned: FeatureSet, hop_frames: int) -> dict[str, Any]:
     by_speaker: dict[str, list[Float32]] = {}
     for index, clip in enumerate(learned.clips):
         windows = clip_windows(learned, index, hop_frames)
-        by_speaker.setdefault(clip.speaker_key, []).append(windows.mean((0, 1)))
+        shapes = [spectral_shape(window, learned.spec) for window in windows]
+        by_speaker.setdefault(clip.speaker_key, []).append(np.mean(shapes, 0))
     if len(by_speaker) < 2:
         return {}
     means = np.array([np.mean(of_one, 0) for of_one in by_speaker.values()])

@@ -4,14 +4,17 @@ import numpy as np
 import pytest
 
 from edge_ser import bundle
-from edge_ser.adaptation import Adaptation, AdaptationSettings
+from edge_ser.adaptation import Adaptation, AdaptationSettings, spectral_shape
 from edge_ser.classifier import Classifier
 from edge_ser.errors import BundleError, ConfigError
+from edge_ser.features import FeatureSpec
 from edge_ser.pipeline import Pipeline
 from edge_ser.vad import GateSettings
 from tiny_model import TINY_MODEL
 
 BANDS, FRAMES = 8, 20
+SPEC = FeatureSpec(n_mfcc=None, n_mels=BANDS, frames_per_window=FRAMES)
+TILT = np.linspace(-6, 6, BANDS)
 HOP_S = 0.5
 
 
@@ -25,7 +28,7 @@ def windows(count, colour=0.0, seed=0):
 
 def adaptation(**settings):
     return Adaptation(
-        np.zeros(BANDS), np.ones(BANDS), HOP_S, AdaptationSettings(**settings)
+        SPEC, np.zeros(BANDS), np.ones(BANDS), HOP_S, AdaptationSettings(**settings)
     )
 
 
@@ -36,34 +39,54 @@ def test_where_training_speakers_might_stand_nothing_is_changed():
 
 
 def test_what_a_place_does_to_everybody_is_taken_off():
-    colour = np.linspace(-6, 6, BANDS)
-    used, given = adaptation(), windows(400, colour)
+    used, given = adaptation(), windows(400, TILT)
     heard = [used.push(window) for window in given]
     np.testing.assert_array_equal(heard[0], given[0])  # nothing is known yet
     last = np.mean([window.mean(0) for window in heard[-100:]], 0)
-    assert np.abs(last).max() < 0.25 * np.abs(colour).max()
-    np.testing.assert_allclose(used.correction, colour, atol=1)
+    assert np.abs(last).max() < 0.25 * TILT.max()
+    np.testing.assert_allclose(used.correction, TILT, atol=1)
 
 
 def test_it_is_believed_as_more_is_heard_and_another_place_is_learned():
     used = adaptation(memory_s=30.0)
     sizes = []
-    for window in windows(120, 5.0):
+    for window in windows(120, TILT):
         used.push(window)
-        sizes.append(float(used.correction.mean()))
-    assert sizes[0] < sizes[5] < sizes[40] < 5.5
+        sizes.append(float(used.correction[-1]))
+    assert 0 == sizes[0] < sizes[10] < sizes[40] < 7
     assert used.heard_s == 30
-    for window in windows(240, -5.0):
+    for window in windows(240, -TILT):
         used.push(window)
-    assert used.correction.mean() < -3
+    assert used.correction[-1] < -3
     used.reset()
     assert used.heard_s == 0
     np.testing.assert_array_equal(used.correction, 0)
 
 
+def test_a_shape_is_of_the_louder_frames_and_has_no_level():
+    loud, quiet = np.array([3.0, 5.0]), np.array([-9.0, -8.0])
+    window = np.array([loud, quiet, loud, quiet], np.float32)
+    spec = FeatureSpec(n_mfcc=None, n_mels=2)
+    np.testing.assert_allclose(spectral_shape(window, spec), [-1, 1])
+    np.testing.assert_allclose(spectral_shape(window + 7, spec), [-1, 1])
+    cepstra = FeatureSpec(n_mfcc=2, n_mels=40)
+    np.testing.assert_allclose(spectral_shape(window, cepstra), [0, 5])
+
+
+def test_deltas_are_left_alone():
+    spec = dataclasses.replace(SPEC, deltas=1)
+    used = Adaptation(spec, np.zeros(BANDS), np.full(BANDS, 0.1), HOP_S)
+    for window in windows(50, TILT):
+        both = np.concatenate([window, window], 1)
+        heard = used.push(both)
+    np.testing.assert_array_equal(heard[:, BANDS:], window)
+    assert np.abs(heard[:, :BANDS] - window).max() > 1
+
+
 def test_a_feature_that_never_varies_does_not_outweigh_the_others():
-    used = Adaptation(np.zeros(2), [0.0, 1.0], HOP_S)
-    window = np.full((FRAMES, 2), 1e-4, np.float32)
+    spec = FeatureSpec(n_mfcc=None, n_mels=2)
+    used = Adaptation(spec, np.zeros(2), [0.0, 1.0], HOP_S)
+    window = np.tile(np.array([1e-4, -1e-4], np.float32), (FRAMES, 1))
     for _ in range(100):
         np.testing.assert_array_equal(used.push(window), window)
 
@@ -79,7 +102,8 @@ def tinted():
     """The tiny model, whose card tells of speakers who sound dull."""
     read = bundle.read(TINY_MODEL)
     bands = read.card.features.n_features
-    speakers = {"mean": [0.0] * bands, "spread": [0.1] * bands}
+    tilt = np.linspace(-5, 5, bands).tolist()
+    speakers = {"mean": tilt, "spread": [0.1] * bands}
     card = dataclasses.replace(read.card, speakers=speakers)
     return bundle.unpack(bundle.pack(card, read.model))
 
