@@ -127,6 +127,7 @@ _RESULTS = pathlib.Path(__file__).parent / "results"
 _DOCS = pathlib.Path(__file__).parents[1] / "docs"
 # Of the README: file, part, and which of the part's drawings.
 _README = (
+    ("places.png", "places", 0),
     ("accuracy-size.png", "quantization", 0),
     ("peers.png", "peers", 0),
     ("robustness.png", "robustness", 0),
@@ -142,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--publish",
         action="store_true",
-        help="copy the report to benchmarks/results and three plots to docs",
+        help="copy the report to benchmarks/results and its plots to docs",
     )
 
 

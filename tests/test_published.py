@@ -402,10 +402,13 @@ def test_fold_bundles_give_their_predictions_again(fold, rows, corpora_folder):
     assert wrong <= 1
 
 
+NOT_USED = "in rooms, not used to them"
+
+
 def test_what_the_listener_announces_is_what_was_measured():
     results = json.loads((ROOT / "benchmarks/results/listening.json").read_text())
     page = (ROOT / "docs/microphones.md").read_text()
-    for setting in ("speech", "quiet speech", "speech in rooms"):
+    for setting in (*("speech", "quiet speech", "speech in rooms"), NOT_USED):
         found = results[setting]
         row = (
             f"| {found['announced']:.1%} | {found['announced_or_uncertain']:.1%} "
@@ -419,3 +422,29 @@ def test_what_the_listener_announces_is_what_was_measured():
     # The goals: an event an hour, nine of ten, two seconds.
     assert results["speech"]["announced"] >= 0.9
     assert results["speech"]["median_delay_s"] <= 2
+
+
+def test_what_getting_used_to_a_room_gains_is_what_was_measured():
+    results = ROOT / "benchmarks/results"
+    page = (ROOT / "docs/microphones.md").read_text()
+    trials = (STANDARD.parent / "flagship.md").read_text()
+    measured = json.loads((results / "places.json").read_text())
+    assert measured["clips"] == 1439
+    for name, row in measured["groups"].items():
+        told = f"| {name} | {100 * row['each clip alone']['ua'][0]:.1f} |"
+        for mode in ("one person", "a household"):
+            gain, low, high = (100 * each for each in row[mode]["gain"])
+            gained = f"{gain:+.1f} [{low:+.1f}, {high:+.1f}]"
+            assert f"{100 * row[mode]['ua'][0]:.1f}, {gained}" in trials
+            told += f" {100 * row[mode]['ua'][0]:.1f} | {gained} |"
+        assert told in page
+    for name in ("nano", "mfcc"):
+        groups = json.loads((results / f"places-{name}.json").read_text())["groups"]
+        gains = [
+            f"{100 * groups[group]['a household']['gain'][0]:.1f}"
+            for group in ("rooms", "telephone band")
+        ]
+        assert re.search(rf"`{name}`[^`]*\b{gains[0]}\b[^`]*\b{gains[1]}\b", page)
+    # Nothing is paid for it in the studio; rooms gain beyond chance.
+    assert measured["groups"]["studio"]["a household"]["gain"][0] >= -0.005
+    assert measured["groups"]["rooms"]["one person"]["gain"][1] > 0
