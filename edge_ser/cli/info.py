@@ -72,11 +72,18 @@ def _rows(path: str, bundle: bundles.Bundle, *, checked: bool) -> list[tuple[str
         ("labels", ", ".join(card.labels)),
         ("hears", f"{kind}, {spec.sample_rate_hz} Hz"),
         ("window", f"{card.window_s:.2f} s, every {card.hop_s:.2f} s"),
+        ("adaptation", _ADAPTATION[bool(card.speakers)]),
     ]
     rows += [("measured", _figure(figure)) for figure in card.measured]
     rows += [("trained on", _pairs(corpus)) for corpus in card.training_data]
     rows += [("intended use", card.intended_use), ("licence", card.licence)]
     return rows
+
+
+_ADAPTATION = {
+    True: "gets used to the room where it listens",
+    False: "none: the card tells nothing of its speakers' voices",
+}
 
 
 def _signature(bundle: bundles.Bundle, *, checked: bool) -> str:
