@@ -65,12 +65,14 @@ def spectral_shape(window: Float32, spec: FeatureSpec) -> Float32:
     """
     static = window[:, : spec.n_static]
     cepstra = spec.n_mfcc is not None
-    level = static[:, 0] if cepstra else static.mean(1)
-    shape = static[level >= level.mean()].mean(0)
+    level = static[:, 0] if cepstra else np.add.reduce(static, 1)
+    loud = (level >= np.add.reduce(level) / len(level)).astype(np.float32)
+    # As a product: numpy's mean of so few numbers is mostly its own overhead.
+    shape = np.asarray(loud @ static / np.add.reduce(loud), np.float32)
     if cepstra:
         shape[0] = 0
-        return np.asarray(shape, np.float32)
-    return np.asarray(shape - shape.mean(), np.float32)
+        return shape
+    return shape - np.add.reduce(shape) / np.float32(len(shape))
 
 
 class Adaptation:
@@ -103,7 +105,7 @@ class Adaptation:
         self._spec = spec
         self._mean = np.array(mean, np.float64)
         # A feature that is the same of everybody must not outweigh all others.
-        self._spread = np.maximum(spread, 1e-3)
+        self._precision = 1 / np.maximum(spread, 1e-3)
         self._hop_s = hop_s
         self.reset()
 
@@ -122,7 +124,8 @@ class Adaptation:
         """What is taken off every frame now, shape (n_static,)."""
         weight = self._heard_s / (self._heard_s + self.settings.prior_s)
         likely = weight * self._deviation
-        far = float(np.mean((likely / self._spread) ** 2))
+        apart = likely * self._precision
+        far = float(apart @ apart) / len(apart)
         share = 1.0 - 1.0 / far if far > 1.0 else 0.0
         return np.asarray(share * likely, np.float32)
 

@@ -91,7 +91,8 @@ def decision_work(classifier: Classifier) -> dict[str, Callable[[], Any]]:
     Returns:
         ``features``: of a whole window at once; ``streaming features``: of the hop that
         is new; ``inference``: the model on one window; ``decision``: a hop of audio
-        through a stream, the sum of the latter two.
+        through a stream that gets used to its room, as the listener's: the sum of the
+        latter two, and what that takes.
     """
     card = classifier.card
     spec = card.features
@@ -100,7 +101,8 @@ def decision_work(classifier: Classifier) -> dict[str, Callable[[], Any]]:
     hop = clip[: card.hop_frames * spec.hop_samples]
     frames = static_features(clip, spec)
     window = model_input(frames, spec)
-    features, stream = FeatureStream(spec), classifier.stream()
+    features = FeatureStream(spec)
+    stream = classifier.stream(adaptation=classifier.adaptation())
     features.push(clip)
     while not stream.push(hop):
         pass
