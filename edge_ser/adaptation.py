@@ -72,7 +72,7 @@ def spectral_shape(window: Float32, spec: FeatureSpec) -> Float32:
     if cepstra:
         shape[0] = 0
         return shape
-    return shape - np.add.reduce(shape) / np.float32(len(shape))
+    return np.asarray(shape - shape.mean(), np.float32)
 
 
 class Adaptation:
