@@ -58,7 +58,8 @@ class AdaptationSettings:
 def spectral_shape(window: Float32, spec: FeatureSpec) -> Float32:
     """The mean of a window's louder frames, without its level; shape (n_static,).
 
-    Of cepstra the first coefficient is the level, and 0 here.
+    Of cepstra the first coefficient is the level, and 0 here. (Where ``window_level``
+    took the mean over all coefficients off, some level stays in the others.)
 
     Args:
         window: a model's input, shape (frames, features), float32.
@@ -66,7 +67,9 @@ def spectral_shape(window: Float32, spec: FeatureSpec) -> Float32:
     static = window[:, : spec.n_static]
     cepstra = spec.n_mfcc is not None
     level = static[:, 0] if cepstra else np.add.reduce(static, 1)
-    loud = (level >= np.add.reduce(level) / len(level)).astype(np.float32)
+    # Of equal levels the mean may round to more than any of them.
+    middle = min(np.add.reduce(level) / len(level), level.max())
+    loud = (level >= middle).astype(np.float32)
     # As a product: numpy's mean of so few numbers is mostly its own overhead.
     shape = np.asarray(loud @ static / np.add.reduce(loud), np.float32)
     if cepstra:
@@ -76,20 +79,24 @@ def spectral_shape(window: Float32, spec: FeatureSpec) -> Float32:
 
 
 class Adaptation:
-    """What a place does to voices, learned from one window after the other.
+    """What a place does to voices, learned from one window of speech after the other.
 
-    It keeps one number a feature, in memory alone. One belongs to one stream of audio.
+    It keeps one number a feature, in memory alone. One belongs to one stream of audio,
+    and to one thread at a time. It takes all that it hears for speech: give it no
+    silence, whose noise has a shape of its own.
 
     Args:
         spec: of the model.
         mean: of `spectral_shape` over training speakers, shape (n_static,).
         spread: their standard deviation, shape (n_static,).
-        hop_s: audio that each window adds, in seconds.
+
+    Raises:
+        ConfigError: other shapes, or numbers that are none.
 
     >>> spec = FeatureSpec(n_mfcc=None, n_mels=2)
-    >>> adaptation = Adaptation(spec, [0.0, 0.0], [1.0, 1.0], 0.5)
+    >>> adaptation = Adaptation(spec, [0.0, 0.0], [1.0, 1.0])
     >>> dull = np.array([[5.0, -5.0]], np.float32)
-    >>> [round(float(adaptation.push(dull)[0, 0]), 1) for _ in range(60)][::20]
+    >>> [round(float(adaptation.push(dull, 0.5)[0, 0]), 1) for _ in range(60)][::20]
     [5.0, 2.9, 2.0]
     """
 
@@ -98,15 +105,20 @@ class Adaptation:
         spec: FeatureSpec,
         mean: Sequence[float],
         spread: Sequence[float],
-        hop_s: float,
         settings: AdaptationSettings | None = None,
     ) -> None:
         self.settings = settings or AdaptationSettings()
-        self._spec = spec
+        self.spec = spec
         self._mean = np.array(mean, np.float64)
+        spreads = np.array(spread, np.float64)
+        for name, values in (("mean", self._mean), ("spread", spreads)):
+            if values.shape != (spec.n_static,) or not np.isfinite(values).all():
+                raise ConfigError(
+                    f"{name} has shape {values.shape}; valid: {spec.n_static} finite "
+                    "numbers, one a static feature"
+                )
         # A feature that is the same of everybody must not outweigh all others.
-        self._precision = 1 / np.maximum(spread, 1e-3)
-        self._hop_s = hop_s
+        self._precision = 1 / np.maximum(spreads, 1e-3)
         self.reset()
 
     def reset(self) -> None:
@@ -129,17 +141,18 @@ class Adaptation:
         share = 1.0 - 1.0 / far if far > 1.0 else 0.0
         return np.asarray(share * likely, np.float32)
 
-    def push(self, window: Float32) -> Float32:
+    def push(self, window: Float32, heard_s: float) -> Float32:
         """The window without what the place does to it, which is then learned from it.
 
         Args:
             window: a model's input, shape (frames, features), float32.
+            heard_s: audio that it adds to the window before, in seconds, above 0.
         """
         adapted = window.copy()
-        adapted[:, : self._spec.n_static] -= self.correction
-        self._heard_s = min(self._heard_s + self._hop_s, self.settings.memory_s)
+        adapted[:, : self.spec.n_static] -= self.correction
+        self._heard_s = min(self._heard_s + heard_s, self.settings.memory_s)
         # Beyond the memory each window takes the place of what is oldest, on average.
-        newest = min(1.0, self._hop_s / self._heard_s)
-        shape = spectral_shape(window, self._spec)
+        newest = min(1.0, heard_s / self._heard_s)
+        shape = spectral_shape(window, self.spec)
         self._deviation += newest * (shape - self._mean - self._deviation)
         return adapted

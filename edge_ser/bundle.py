@@ -70,7 +70,7 @@ class Card:
     thresholds: dict[str, float] = dataclasses.field(default_factory=dict)
     """Least confidence of a label to be announced; others take the listener's."""
     training_data: tuple[dict[str, Any], ...] = ()
-    """One object a corpus: name, clips, speakers, licence."""
+    """One object a corpus (name, clips, speakers, licence), or a folder of noise."""
     speakers: dict[str, Any] = dataclasses.field(default_factory=dict)
     """The mean of `adaptation.spectral_shape` over training speakers, ``mean``, and its
     standard deviation, ``spread``: lists of a number a static feature. Empty: the model

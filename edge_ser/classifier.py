@@ -135,34 +135,36 @@ class Classifier:
         return self.card.features.sample_rate_hz
 
     def adaptation(
-        self, settings: AdaptationSettings | None = None, *, hop_s: float | None = None
+        self, settings: AdaptationSettings | None = None
     ) -> Adaptation | None:
         """What lets a stream get used to its room; None if the model's card cannot.
 
         Also None if the settings switch it off.
-
-        Args:
-            hop_s: seconds between the stream's predictions; None is the card's own.
         """
         settings = settings or AdaptationSettings()
-        card = self.card
-        if not (settings.enabled and card.speakers):
+        speakers = self.card.speakers
+        if not (settings.enabled and speakers):
             return None
-        mean, spread = card.speakers["mean"], card.speakers["spread"]
-        return Adaptation(card.features, mean, spread, hop_s or card.hop_s, settings)
+        mean, spread = speakers["mean"], speakers["spread"]
+        return Adaptation(self.card.features, mean, spread, settings)
 
     def probabilities(
-        self, frames: Float32, adaptation: Adaptation | None = None
+        self,
+        frames: Float32,
+        adaptation: Adaptation | None = None,
+        *,
+        heard_s: float | None = None,
     ) -> Float32:
         """Probabilities of one window of static features, shape (classes,).
 
         Args:
             frames: shape (frames_per_window, n_static), float32.
             adaptation: of the place where they were heard; it learns from them.
+            heard_s: seconds since the window before; None is the card's hop.
         """
         window = model_input(frames, self.card.features)
         if adaptation is not None:
-            window = adaptation.push(window)
+            window = adaptation.push(window, heard_s or self.card.hop_s)
         with self._turn:
             logits = self.interpreter.logits(window)
         return softmax(logits, self.card.temperature)
@@ -197,7 +199,7 @@ class Classifier:
             samples: mono PCM, shape (samples,), float in [-1, 1] or int16.
             sample_rate_hz: 8000 to 192000; resampled to the model's rate.
             adaptation: of the place of this clip and others, see `adaptation`; without
-                it each clip stands for itself.
+                it each clip stands for itself. Give it to one thread at a time.
 
         Raises:
             AudioError: no audio, NaN, not mono, or a rate out of range.
@@ -245,7 +247,7 @@ class Classifier:
                 the stream is reset.
 
         Raises:
-            ConfigError: a hop beyond these.
+            ConfigError: a hop beyond these, or another model's adaptation.
         """
         if hop_s is None:
             return Stream(self, self.card.hop_frames, adaptation)
@@ -279,6 +281,10 @@ class Stream:
         hop_frames: int,
         adaptation: Adaptation | None = None,
     ) -> None:
+        if adaptation is not None and adaptation.spec != classifier.card.features:
+            raise ConfigError(
+                "the adaptation is of another model; valid: one by `adaptation` of this"
+            )
         self._classifier = classifier
         self._adaptation = adaptation
         self._spec: FeatureSpec = classifier.card.features
@@ -385,7 +391,11 @@ class Stream:
         rate_hz = spec.sample_rate_hz
         span = (count - 1) * spec.hop_samples + spec.window_samples
         return self._classifier.prediction(
-            self._classifier.probabilities(frames, self._adaptation),
+            self._classifier.probabilities(
+                frames,
+                self._adaptation,
+                heard_s=self._hop_frames * spec.hop_samples / rate_hz,
+            ),
             first * spec.hop_samples / rate_hz,
             span / rate_hz,
         )

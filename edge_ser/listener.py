@@ -135,7 +135,7 @@ class Listener:
     def _follow_mute(self) -> None:
         if self.mute.muted:
             self._capture.pause()
-            self._announce(self._pipeline.end())
+            self._announce(self._pipeline.forget())
         else:
             self._capture.resume()
 

@@ -60,8 +60,9 @@ class Pipeline:
         self._rest: Float32 = np.empty(0, np.float32)
         self._gate = Gate(make_detector(gate, rate_hz), rate_hz, gate)
         self._check = SpeechCheck(rate_hz, gate.speech) if gate.speech else None
-        # Kept over gaps and mutes: the room stays the same.
-        self._stream = classifier.stream(adaptation=classifier.adaptation(adaptation))
+        # Kept over gaps: the room stays the same.
+        self._adaptation = classifier.adaptation(adaptation)
+        self._stream = classifier.stream(adaptation=self._adaptation)
         self._decider = Decider(decision, classifier.card.thresholds)
         self._window_samples = classifier.card.features.model_samples
         longest = self._window_samples
@@ -107,8 +108,8 @@ class Pipeline:
     def end(self) -> list[Decided]:
         """What the end of the audio, or a gap in it, brings about: ``idle``.
 
-        No audio is kept: what was said before a gap, or before somebody muted the
-        microphone, has no part in what is announced after it.
+        No audio is kept: what was said before a gap has no part in what is announced
+        after it, but for the room's part in it, see `edge_ser.adaptation`.
         """
         if self._remembers:
             self._remembers = False
@@ -121,6 +122,12 @@ class Pipeline:
             self._was_open = self._was_speaking = False
         decision = self._decider.end()
         return [Decided(self.position_s, decision)] if decision else []
+
+    def forget(self) -> list[Decided]:
+        """As `end`, and what was learned of the room is forgotten, too."""
+        if self._adaptation is not None:
+            self._adaptation.reset()
+        return self.end()
 
     def _hear(self, step: Float32) -> Decision | None:
         self._steps += 1

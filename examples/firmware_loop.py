@@ -17,8 +17,7 @@ BLOCK_SAMPLES = 160  # what the driver gives at once; any number does
 def main() -> None:
     """Read blocks until the driver stops."""
     classifier = Classifier.load(sys.argv[1] if len(sys.argv) > 1 else None)
-    # It gets used to its room and microphone as it hears people there.
-    stream = classifier.stream(adaptation=classifier.adaptation())
+    stream = classifier.stream()
     while data := sys.stdin.buffer.read(2 * BLOCK_SAMPLES):
         block = np.frombuffer(data[: len(data) // 2 * 2], np.int16)
         for prediction in stream.push(block):

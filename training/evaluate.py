@@ -519,8 +519,9 @@ def row(
     """
     asked = np.array([label in classes for label in config.labels])
     shares = np.where(asked, probabilities, 0.0)
-    # Rounded figures of a bundle do not sum to one exactly; they stay as they are.
-    shares = shares if asked.all() else shares / shares.sum()
+    if not asked.all():  # else rounded figures of a bundle stay as they are
+        # If other labels leave nothing, nothing is known of these.
+        shares = shares / shares.sum() if shares.sum() else asked / asked.sum()
     return {
         "corpus": clip.corpus,
         "clip": clip.name,

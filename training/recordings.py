@@ -65,14 +65,15 @@ def told_on_the_card(use: str, folder: str, data: pathlib.Path) -> dict[str, obj
     """
     files = training_recordings(folder, data)
     place = _place(folder, data)
-    licences: dict[str, str] = {}
+    licences: dict[str, set[str]] = {}
     manifest = place / "manifest.csv"
     if manifest.exists():
-        with manifest.open(newline="") as opened:
+        with manifest.open(newline="", encoding="utf-8") as opened:
             for row in csv.DictReader(opened):
                 name = pathlib.PurePath(row.get("path") or "").name
-                licences[name] = _licence(row)
-    found = sorted({licences.get(file.name, _NOT_TOLD) for file in files})
+                licences.setdefault(name, set()).add(_licence(row))
+    # Two files of one name: the terms of both, rather than those of neither.
+    found = sorted(set().union(*(licences.get(f.name, {_NOT_TOLD}) for f in files)))
     return {use: place.name, "recordings": len(files), "licence": "; ".join(found)}
 
 

@@ -299,21 +299,28 @@ def card_of(run: runs.Run, learned: FeatureSet, recordings: pathlib.Path) -> Car
     )
 
 
+LEAST_SPEAKERS = 5
+"""Of two, statistics made the studio worse; from five on they did not."""
+
+
 def speaker_statistics(learned: FeatureSet, hop_frames: int) -> dict[str, Any]:
     """Mean and spread of `spectral_shape` over training speakers, for the card.
 
-    Each speaker counts once: the mean over the windows of the clips. Nothing of a
-    single one.
+    Each speaker counts once: the mean over the windows of the clips. Nothing of few
+    speakers, whose spread is not that of people, and where the window's own mean is
+    taken off already.
 
     Args:
         learned: with the model's own FeatureSpec.
     """
+    if learned.spec.normalisation in ("window", "window_mean"):
+        return {}
     by_speaker: dict[str, list[Float32]] = {}
     for index, clip in enumerate(learned.clips):
         windows = clip_windows(learned, index, hop_frames)
         shapes = [spectral_shape(window, learned.spec) for window in windows]
         by_speaker.setdefault(clip.speaker_key, []).append(np.mean(shapes, 0))
-    if len(by_speaker) < 2:
+    if len(by_speaker) < LEAST_SPEAKERS:
         return {}
     means = np.array([np.mean(of_one, 0) for of_one in by_speaker.values()])
     statistics = {"mean": means.mean(0), "spread": means.std(0)}

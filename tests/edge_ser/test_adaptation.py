@@ -2,6 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_ser import bundle
 from edge_ser.adaptation import Adaptation, AdaptationSettings, spectral_shape
@@ -28,19 +30,19 @@ def windows(count, colour=0.0, seed=0):
 
 def adaptation(**settings):
     return Adaptation(
-        SPEC, np.zeros(BANDS), np.ones(BANDS), HOP_S, AdaptationSettings(**settings)
+        SPEC, np.zeros(BANDS), np.ones(BANDS), AdaptationSettings(**settings)
     )
 
 
 def test_where_training_speakers_might_stand_nothing_is_changed():
     used = adaptation()
     for window in windows(200):
-        np.testing.assert_array_equal(used.push(window), window)
+        np.testing.assert_array_equal(used.push(window, HOP_S), window)
 
 
 def test_what_a_place_does_to_everybody_is_taken_off():
     used, given = adaptation(), windows(400, TILT)
-    heard = [used.push(window) for window in given]
+    heard = [used.push(window, HOP_S) for window in given]
     np.testing.assert_array_equal(heard[0], given[0])  # nothing is known yet
     last = np.mean([window.mean(0) for window in heard[-100:]], 0)
     assert np.abs(last).max() < 0.25 * TILT.max()
@@ -51,12 +53,12 @@ def test_it_is_believed_as_more_is_heard_and_another_place_is_learned():
     used = adaptation(memory_s=30.0)
     sizes = []
     for window in windows(120, TILT):
-        used.push(window)
+        used.push(window, HOP_S)
         sizes.append(float(used.correction[-1]))
     assert 0 == sizes[0] < sizes[10] < sizes[40] < 7
     assert used.heard_s == 30
     for window in windows(240, -TILT):
-        used.push(window)
+        used.push(window, HOP_S)
     assert used.correction[-1] < -3
     used.reset()
     assert used.heard_s == 0
@@ -75,20 +77,74 @@ def test_a_shape_is_of_the_louder_frames_and_has_no_level():
 
 def test_deltas_are_left_alone():
     spec = dataclasses.replace(SPEC, deltas=1)
-    used = Adaptation(spec, np.zeros(BANDS), np.full(BANDS, 0.1), HOP_S)
+    used = Adaptation(spec, np.zeros(BANDS), np.full(BANDS, 0.1))
     for window in windows(50, TILT):
         both = np.concatenate([window, window], 1)
-        heard = used.push(both)
+        heard = used.push(both, HOP_S)
     np.testing.assert_array_equal(heard[:, BANDS:], window)
     assert np.abs(heard[:, :BANDS] - window).max() > 1
 
 
 def test_a_feature_that_never_varies_does_not_outweigh_the_others():
     spec = FeatureSpec(n_mfcc=None, n_mels=2)
-    used = Adaptation(spec, np.zeros(2), [0.0, 1.0], HOP_S)
+    used = Adaptation(spec, np.zeros(2), [0.0, 1.0])
     window = np.tile(np.array([1e-4, -1e-4], np.float32), (FRAMES, 1))
     for _ in range(100):
-        np.testing.assert_array_equal(used.push(window), window)
+        np.testing.assert_array_equal(used.push(window, HOP_S), window)
+
+
+def test_the_estimate_is_james_and_steins():
+    """By hand: 5 of 5 + 10 s, so a third of 9 in one band and -9 in another."""
+    used = Adaptation(FeatureSpec(n_mfcc=None, n_mels=2), [0, 0], [1, 2])
+    for _ in range(10):
+        used.push(np.array([[9.0, -9.0]], np.float32), 0.5)
+    far = (3.0**2 + (3.0 / 2) ** 2) / 2
+    np.testing.assert_allclose(
+        used.correction, [3 * (1 - 1 / far), -3 * (1 - 1 / far)], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("spec", [SPEC, FeatureSpec(n_mfcc=13, n_mels=40)])
+@given(value=st.floats(-50, 50, width=32), frames=st.integers(1, 200))
+def test_frames_that_are_all_equal_are_no_trouble(spec, value, frames):
+    window = np.full((frames, spec.n_features), value, np.float32)
+    assert np.isfinite(spectral_shape(window, spec)).all()
+
+
+@pytest.mark.parametrize("hertz", [0, 100, 200, 400, 700, 1000])
+def test_a_steady_tone_poisons_no_stream(hertz):
+    classifier = Classifier.load("mfcc")
+    used = classifier.adaptation()
+    seconds = np.arange(6 * 16000) / 16000
+    tone = (0.1 * np.sin(2 * np.pi * hertz * seconds)).astype(np.float32)
+    classifier.stream(adaptation=used).push(tone)
+    assert np.isfinite(used.correction).all()
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread"), [([0.0], [1.0]), ([0.0] * BANDS, [np.nan] * BANDS)]
+)
+def test_other_numbers_are_refused(mean, spread):
+    with pytest.raises(ConfigError, match="one a static feature"):
+        Adaptation(SPEC, mean, spread)
+
+
+def test_another_models_adaptation_is_refused():
+    with pytest.raises(ConfigError, match="another model"):
+        Classifier.load("standard").stream(
+            adaptation=Classifier.load("mfcc").adaptation()
+        )
+
+
+def test_seconds_are_those_of_the_streams_hop():
+    classifier = Classifier.load("nano")
+    noise = np.random.default_rng(0).normal(0, 0.1, 160_000).astype(np.float32)
+    heard = []
+    for hop_s in (0.1, 0.5):
+        used = classifier.adaptation()
+        classifier.stream(hop_s, adaptation=used).push(noise)
+        heard.append(used.heard_s)
+    np.testing.assert_allclose(heard, 8.5, atol=0.6)
 
 
 @pytest.mark.parametrize("values", [{"prior_s": 0.0}, {"memory_s": float("nan")}])
@@ -155,6 +211,14 @@ def test_the_listeners_pipeline_keeps_the_room_over_gaps(tinted, conversation):
         pipeline.end()
         return [each.decision.probabilities for each in pipeline.push(conversation)]
 
+    pipeline = Pipeline(classifier, gate=GateSettings(speech=0))
+    pipeline.push(conversation)
+    used = pipeline._adaptation
+    assert used.heard_s > 0
+    pipeline.end()
+    assert used.heard_s > 0
+    pipeline.forget()  # as when somebody mutes it
+    assert used.heard_s == 0
     silence = np.zeros_like(conversation)
     assert heard(silence, enabled=False) == heard(conversation, enabled=False)
     assert heard(silence) != heard(conversation)

@@ -118,6 +118,8 @@ def evaluate(
         CorpusError, ProtocolError: the corpus is missing or incomplete, or a leak.
     """
     protocol = protocols.load(protocol_name)
+    if len(protocol.corpora) > 1:
+        raise ProtocolError(f"{protocol_name}: baselines learn from a single corpus")
     labels = protocol.classes
     found = find_clips(data, protocol.corpora)
     usable = [clip for clip in found if clip.emotion in labels]
