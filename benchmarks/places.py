@@ -5,8 +5,10 @@ were recorded, in each of the rooms (impulse responses marked ``test``), there w
 environmental noise at 10 dB, and over a telephone's band. Every clip is answered by the
 bundle that was trained without them, three times: for itself alone; by one that has
 heard the same speaker's clips before, in the same place; and by one that has heard all
-of the fold's speakers there, in turn. The clips' order is random and the same for all,
-and what an answer knows is of clips before its own alone: no label is used.
+of the fold's speakers there, in turn. The clips' order is random and the same for all;
+what an answer knows is of clips before, and of what its own said so far. No label is
+used. Intervals are over speakers; those of a household share what is known, so its
+intervals are too narrow if anything.
 """
 
 from __future__ import annotations
