@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -258,3 +259,23 @@ def test_a_card_with_other_numbers_is_refused(speakers):
     card = dataclasses.replace(read.card, speakers=speakers)
     with pytest.raises((BundleError, ValueError), match=r"speakers|JSON"):
         bundle.unpack(bundle.pack(card, read.model))
+
+
+def test_settings_reach_the_listener(run, recording, tinted, tmp_path, monkeypatch):
+    model = tmp_path / "tinted.tflite"
+    # Less sure of itself, or every answer would be 1.0 and 0.0.
+    card = dataclasses.replace(tinted.card, temperature=20.0)
+    bundle.write(model, card, tinted.model)
+
+    def heard():
+        answer = run("listen", "--model", str(model), "--file", recording, "--json")
+        assert answer.code == 0
+        events = [json.loads(line) for line in answer.out.splitlines()]
+        return [event["probabilities"] for event in events]
+
+    used = heard()
+    monkeypatch.setenv("EDGE_SER_ADAPTATION_ENABLED", "false")
+    assert heard() != used
+    monkeypatch.setenv("EDGE_SER_ADAPTATION_PRIOR_S", "0")
+    answer = run("listen", "--model", str(model), "--file", recording)
+    assert (answer.code, "prior_s is 0" in answer.err) == (2, True)
