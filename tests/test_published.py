@@ -451,7 +451,7 @@ def test_what_getting_used_to_a_room_gains_is_what_was_measured():
             assert f"{100 * row[mode]['ua'][0]:.1f}, {gained}" in trials
             told += f" {100 * row[mode]['ua'][0]:.1f} | {gained} |"
         assert told in page
-    for name in ("nano", "mfcc"):
+    for name in ("nano", "mfcc", "open"):
         groups = json.loads((results / f"places-{name}.json").read_text())["groups"]
         gains = [
             f"{100 * groups[group]['a household']['gain'][0]:.1f}"

@@ -127,6 +127,10 @@ def test_a_clip_is_asked_about_the_classes_of_its_corpus(evaluated):
     assert fewer[f"p_{labels[0]}"] == "0.00000"
     asked = [float(fewer[f"p_{label}"]) for label in labels[1:]]
     assert asked == pytest.approx([1 / len(asked)] * len(asked), abs=1e-4)
+    # So sure of another that nothing is left: nothing is known, and no NaN told.
+    none = evaluate.row(clip, quick, [1.0, *[0.0] * (len(labels) - 1)], labels[1:])
+    assert none["predicted"] == labels[1]
+    assert float(none[f"p_{labels[-1]}"]) == pytest.approx(1 / len(asked), abs=1e-4)
 
 
 def test_a_fold_bundle_gives_the_saved_predictions_again(evaluated):

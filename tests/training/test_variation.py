@@ -148,3 +148,7 @@ def test_a_card_tells_the_terms_of_the_noise_that_taught(tmp_path):
     told = told_on_the_card("noise", "street", tmp_path)
     assert told["recordings"] == 2
     assert told["licence"] == "CC BY 4.0 (Ben); CC0"
+    with (folder / "manifest.csv").open("a") as file:
+        file.write("elsewhere/a.flac,CC BY-NC 4.0,Cem\n")  # another of that name
+    told = told_on_the_card("noise", "street", tmp_path)
+    assert told["licence"] == "CC BY 4.0 (Ben); CC BY-NC 4.0 (Cem); CC0"
