@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from benchmarks import amounts, output
 from benchmarks.machine import describe, headline
-from benchmarks.strangers import fold_bundles
+from benchmarks.strangers import add_fold_arguments, fold_bundles
 from edge_ser.adaptation import AdaptationSettings
 from edge_ser.audio.file import read_blocks
 from edge_ser.classifier import Classifier
@@ -47,16 +47,8 @@ BABBLE_VOICES = 6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
-    parser.add_argument(
-        "bundles", nargs="+", type=pathlib.Path, metavar="fold-K.tflite"
-    )
-    parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--protocol", default="ravdess", metavar="NAME")
+    add_fold_arguments(parser)
     parser.add_argument("--hours", type=amounts.positive, default=4.0, help="of noise")
-    parser.add_argument(
-        "--clips", type=amounts.or_all, default=0, help="of each fold; 0: all"
-    )
-    parser.add_argument("--seed", type=int, default=0)
     output.add_argument(parser)
 
 

@@ -25,16 +25,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from benchmarks import amounts, machine, output
+from benchmarks import machine, output
 from benchmarks.listening import load, unheard
-from benchmarks.perturbations import (
-    PERTURBATIONS,
-    RATE_HZ,
-    Surroundings,
-    add_at_snr,
-    in_room,
-)
-from benchmarks.strangers import FoldBundle, fold_bundles
+from benchmarks.perturbations import PERTURBATIONS, RATE_HZ, Surroundings
+from benchmarks.strangers import FoldBundle, add_fold_arguments, fold_bundles
 from edge_ser.adaptation import Adaptation, AdaptationSettings
 from edge_ser.errors import BundleError, ConfigError
 from training.corpora import Clip
@@ -45,16 +39,11 @@ Place = Callable[[Float32, np.random.Generator], Float32]
 
 ALONE, PERSON, HOUSEHOLD = "each clip alone", "one person", "a household"
 _MODES = (ALONE, PERSON, HOUSEHOLD)
-_NOISE_DB = 10.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
-    parser.add_argument(
-        "bundles", nargs="+", type=pathlib.Path, metavar="fold-K.tflite"
-    )
-    parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--protocol", default="ravdess", metavar="NAME")
+    add_fold_arguments(parser)
     parser.add_argument(
         "--only",
         nargs="+",
@@ -62,13 +51,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WORD",
         help="places whose name holds one of these words (default: all)",
     )
-    parser.add_argument(
-        "--clips",
-        type=amounts.or_all,
-        default=0,
-        help="of each fold; 0, the default, is all",
-    )
-    parser.add_argument("--seed", type=int, default=0)
     output.add_argument(parser)
 
 
@@ -106,34 +88,23 @@ def run(arguments: argparse.Namespace) -> int:
 
 def places(data: pathlib.Path) -> dict[str, tuple[str, Place]]:
     """Each place by name, with the group in which it is told."""
-    rooms, noises = unheard(data, "rir"), list(unheard(data, "noise").values())
-    nothing = Surroundings([], [], [])
-    (telephone,) = (p for p in PERTURBATIONS if p.name == "telephone band")
+    noises = list(unheard(data, "noise").values())
+    changes = {each.name: each.change for each in PERTURBATIONS}
 
-    def noisy(response: Float32) -> Place:
-        def change(samples: Float32, random: np.random.Generator) -> Float32:
-            noise = noises[random.integers(len(noises))]
-            start = int(random.integers(len(noise)))
-            noise = np.resize(np.roll(noise, -start), len(samples))
-            return add_at_snr(in_room(samples, response), noise, _NOISE_DB)
+    def place(change: str, *rooms: Float32) -> Place:
+        around = Surroundings(noises, rooms, ())
+        return lambda samples, random: changes[change](samples, random, around)
 
-        return change
-
-    def quiet(response: Float32) -> Place:
-        return lambda samples, random: in_room(samples, response)
-
+    rooms = unheard(data, "rir")
     found: dict[str, tuple[str, Place]] = {
         "studio": ("studio", lambda samples, random: samples)
     }
     for name, response in rooms.items():
-        found[name] = ("rooms", quiet(response))
+        found[name] = ("rooms", place("room", response))
     for name, response in rooms.items():
-        told = f"rooms with noise at {_NOISE_DB:.0f} dB"
-        found[f"{name}, noise"] = (told, noisy(response))
-    found[telephone.name] = (
-        telephone.name,
-        lambda samples, random: telephone.change(samples, random, nothing),
-    )
+        noisy = place("room and environment, 10 dB", response)
+        found[f"{name}, noise"] = ("rooms with noise at 10 dB", noisy)
+    found["telephone band"] = ("telephone band", place("telephone band"))
     return found
 
 

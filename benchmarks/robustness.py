@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import collections
 import dataclasses
-import pathlib
 import zlib
 from typing import Any
 
@@ -21,10 +20,15 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from benchmarks import amounts, machine, output
+from benchmarks import machine, output
 from benchmarks.listening import load, unheard
 from benchmarks.perturbations import PERTURBATIONS, RATE_HZ, Perturbation, Surroundings
-from benchmarks.strangers import FoldBundle, check_same_folds, fold_bundles
+from benchmarks.strangers import (
+    FoldBundle,
+    add_fold_arguments,
+    check_same_folds,
+    fold_bundles,
+)
 from edge_ser.errors import ConfigError
 from training.corpora import Clip
 from training.metrics import (
@@ -43,11 +47,7 @@ _VOICES = 60
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
-    parser.add_argument(
-        "bundles", nargs="+", type=pathlib.Path, metavar="fold-K.tflite"
-    )
-    parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--protocol", default="ravdess", metavar="NAME")
+    add_fold_arguments(parser)
     parser.add_argument(
         "--only",
         nargs="+",
@@ -55,13 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WORD",
         help="changes whose name holds one of these words (default: all)",
     )
-    parser.add_argument(
-        "--clips",
-        type=amounts.or_all,
-        default=0,
-        help="of each fold; 0, the default, is all",
-    )
-    parser.add_argument("--seed", type=int, default=0)
     output.add_argument(parser)
 
 

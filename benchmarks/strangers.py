@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import pathlib
 import re
 from collections.abc import Iterable
 
+from benchmarks import amounts
 from edge_ser import bundle
 from edge_ser.bundle import Card
 from edge_ser.classifier import Classifier
@@ -31,6 +33,22 @@ class FoldBundle:
     def classifier(self, runtime: str | None = None) -> Classifier:
         """The bundle, loaded."""
         return Classifier.load(self.path, runtime=runtime)
+
+
+def add_fold_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which bundles strangers are heard by, and how many of their clips."""
+    parser.add_argument(
+        "bundles", nargs="+", type=pathlib.Path, metavar="fold-K.tflite"
+    )
+    parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
+    parser.add_argument("--protocol", default="ravdess", metavar="NAME")
+    parser.add_argument(
+        "--clips",
+        type=amounts.or_all,
+        default=0,
+        help="of each fold; 0, the default, is all",
+    )
+    parser.add_argument("--seed", type=int, default=0)
 
 
 def fold_bundles(

@@ -49,7 +49,7 @@ NAMEABLE = f"a .tflite bundle, or one that ships: {', '.join(SHIPPED)}"
 _GIVE = f"give {NAMEABLE}"
 _MAX_BYTES = 64 << 20
 _MAX_CARD_BYTES = 1 << 20
-_LARGEST = 1e6
+_LARGEST = 1e6  # far beyond any feature: what is larger is a mistake
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
