@@ -487,7 +487,7 @@ def test_proof_names_wrong_kernels_and_wrong_ranges(converted, tmp_path):
     _, _, out = converted
     card = bundle.read(out / "int8.tflite").card
     features = dataclasses.replace(card.features, frames_per_window=48, n_mels=16)
-    card = dataclasses.replace(card, features=features, speakers=None, hop_frames=48)
+    card = dataclasses.replace(card, features=features, speakers={}, hop_frames=48)
     small = {"width": 16, "blocks": 1, "heads": 2, "feed_forward": 8}
     inputs = layers.Input((48, 16))
     x = layers.Add()([layers.LSTM(16, return_sequences=True)(inputs), inputs])
