@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_ser import bundle
-from edge_ser.adaptation import Adaptation, AdaptationSettings, spectral_shape
+from edge_ser.adaptation import (
+    Adaptation,
+    AdaptationSettings,
+    spectral_shape,
+    syllabic,
+)
+from edge_ser.audio.file import read_blocks
 from edge_ser.classifier import Classifier
 from edge_ser.errors import BundleError, ConfigError
 from edge_ser.features import FeatureSpec
@@ -19,6 +25,7 @@ BANDS, FRAMES = 8, 20
 SPEC = FeatureSpec(n_mfcc=None, n_mels=BANDS, frames_per_window=FRAMES)
 TILT = np.linspace(-6, 6, BANDS)
 HOP_S = 0.5
+SYLLABLES = 3 * np.sin(2 * np.pi * np.arange(FRAMES) / FRAMES)[:, None]
 
 
 def windows(count, colour=0.0, seed=0):
@@ -26,7 +33,14 @@ def windows(count, colour=0.0, seed=0):
     random = np.random.default_rng(seed)
     voices = random.normal(0, 1, (count, 1, BANDS))
     frames = voices + random.normal(0, 1, (count, FRAMES, BANDS)) + colour
-    return frames.astype(np.float32)
+    return (frames + SYLLABLES).astype(np.float32)
+
+
+def murmur(seconds, seed=0):
+    """Noise at 16 kHz that swells and ebbs three times a second, as speech does."""
+    times = np.arange(int(16000 * seconds)) / 16000
+    noise = np.random.default_rng(seed).normal(0, 0.1, len(times))
+    return (noise * (1.05 + np.sin(2 * np.pi * 3 * times))).astype(np.float32)
 
 
 def adaptation(**settings):
@@ -76,6 +90,52 @@ def test_a_shape_is_of_the_louder_frames_and_has_no_level():
     np.testing.assert_allclose(spectral_shape(window, cepstra), [0, 5])
 
 
+@pytest.mark.parametrize("name", bundle.SHIPPED)
+def test_a_room_is_learned_from_speech_and_not_from_its_silence(name, repository):
+    """What firmware without a gate would push, day and night."""
+    classifier = Classifier.load(name)
+    speech = np.concatenate(
+        [*read_blocks(repository / "examples/audio/calm-low.wav", 16000)]
+    )
+    random = np.random.default_rng(0)
+    hiss = random.normal(0, 1, 160_000)
+    rumble = np.convolve(hiss, np.ones(200) / 200, "same")
+    seconds = np.arange(160_000) / 16000
+    sounds = {
+        "silence": 0 * hiss,
+        "dither": random.integers(-1, 2, 160_000) / 32768,
+        "hiss": 0.001 * hiss,
+        "rumble": 0.05 * rumble,
+        "hum": 0.01 * np.sin(2 * np.pi * 50 * seconds) + 1e-4 * hiss,
+        "tap": 0.3 * hiss,
+    }
+    used = classifier.adaptation()
+    stream = classifier.stream(adaptation=used)
+    for sound, samples in sounds.items():
+        stream.push(samples.astype(np.float32))
+        assert used.heard_s == 0, sound
+        stream.reset()
+    heard = len(stream.push(speech)) * classifier.card.hop_s
+    assert used.heard_s >= 0.8 * heard > 1
+
+
+@pytest.mark.parametrize("kind", [{"n_mfcc": None}, {"n_mfcc": 13}])
+def test_only_a_level_that_lasts_longer_than_a_frame_is_syllabic(kind):
+    spec = FeatureSpec(n_mels=40, **kind)
+    random = np.random.default_rng(0)
+    frames = np.arange(200)
+
+    def of(level):
+        rest = random.normal(0, 1, (200, spec.n_static))
+        return syllabic((rest + 20 * level[:, None]).astype(np.float32), spec)
+
+    assert of(np.sin(frames / 5)) > 0.7  # 3 Hz
+    assert abs(of(random.normal(0, 1, 200))) < 0.3
+    assert of(np.sin(frames)) < 0  # 16 Hz: it is over before the lag
+    # One value of 40 ms has nothing to be compared with.
+    assert syllabic(np.ones((3, spec.n_static), np.float32), spec) == 0
+
+
 def test_deltas_are_left_alone():
     spec = dataclasses.replace(SPEC, deltas=1)
     used = Adaptation(spec, np.zeros(BANDS), np.full(BANDS, 0.1))
@@ -89,7 +149,7 @@ def test_deltas_are_left_alone():
 def test_a_feature_that_never_varies_does_not_outweigh_the_others():
     spec = FeatureSpec(n_mfcc=None, n_mels=2)
     used = Adaptation(spec, np.zeros(2), [0.0, 1.0])
-    window = np.tile(np.array([1e-4, -1e-4], np.float32), (FRAMES, 1))
+    window = (SYLLABLES + np.array([1e-4, -1e-4])).astype(np.float32)
     for _ in range(100):
         np.testing.assert_array_equal(used.push(window, HOP_S), window)
 
@@ -98,7 +158,7 @@ def test_the_estimate_is_james_and_steins():
     """By hand: 5 of 5 + 10 s, so a third of 9 in one band and -9 in another."""
     used = Adaptation(FeatureSpec(n_mfcc=None, n_mels=2), [0, 0], [1, 2])
     for _ in range(10):
-        used.push(np.array([[9.0, -9.0]], np.float32), 0.5)
+        used.push((SYLLABLES + np.array([9.0, -9.0])).astype(np.float32), 0.5)
     far = (3.0**2 + (3.0 / 2) ** 2) / 2
     np.testing.assert_allclose(
         used.correction, [3 * (1 - 1 / far), -3 * (1 - 1 / far)], rtol=1e-6
@@ -139,11 +199,10 @@ def test_another_models_adaptation_is_refused():
 
 def test_seconds_are_those_of_the_streams_hop():
     classifier = Classifier.load("nano")
-    noise = np.random.default_rng(0).normal(0, 0.1, 160_000).astype(np.float32)
     heard = []
     for hop_s in (0.1, 0.5):
         used = classifier.adaptation()
-        classifier.stream(hop_s, adaptation=used).push(noise)
+        classifier.stream(hop_s, adaptation=used).push(murmur(10))
         heard.append(used.heard_s)
     np.testing.assert_allclose(heard, 8.5, atol=0.6)
 
@@ -172,30 +231,30 @@ def load(read):
 
 def test_clips_of_one_place_change_the_answer_and_clips_alone_do_not(tinted):
     classifier = load(tinted)
-    noise = np.random.default_rng(0).normal(0, 0.1, 48000).astype(np.float32)
-    alone = classifier.classify(noise, 16000)
+    clip = murmur(3)
+    alone = classifier.classify(clip, 16000)
     used = classifier.adaptation()
-    first = classifier.classify(noise, 16000, adaptation=used)
+    first = classifier.classify(clip, 16000, adaptation=used)
     for _ in range(20):
-        last = classifier.classify(noise, 16000, adaptation=used)
+        last = classifier.classify(clip, 16000, adaptation=used)
     assert used.heard_s > 10
     assert last.probabilities != first.probabilities
-    assert classifier.classify(noise, 16000) == alone
+    assert classifier.classify(clip, 16000) == alone
 
 
 def test_predictions_are_the_same_however_the_blocks_are_cut(tinted):
     classifier = load(tinted)
-    noise = np.random.default_rng(1).normal(0, 0.1, 160_000).astype(np.float32)
-    whole = classifier.stream(adaptation=classifier.adaptation()).push(noise)
+    voice = murmur(10, seed=1)
+    whole = classifier.stream(adaptation=classifier.adaptation()).push(voice)
     stream = classifier.stream(adaptation=classifier.adaptation())
-    assert [p for block in np.split(noise, 1000) for p in stream.push(block)] == whole
-    plain = classifier.stream().push(noise)
+    assert [p for block in np.split(voice, 1000) for p in stream.push(block)] == whole
+    plain = classifier.stream().push(voice)
     assert [p.probabilities for p in whole[:1]] == [p.probabilities for p in plain[:1]]
     assert whole[-1].probabilities != plain[-1].probabilities
     # a reset forgets audio, not the room
     used = classifier.adaptation()
     stream = classifier.stream(adaptation=used)
-    stream.push(noise)
+    stream.push(voice)
     heard_s = used.heard_s
     stream.reset()
     assert used.heard_s == heard_s > 0
