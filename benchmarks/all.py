@@ -21,7 +21,7 @@ from edge_ser.errors import ConfigError
 from training import report as training_report
 from training.protocol import LEAVE_ONE_CORPUS_OUT
 
-UNHEARD_CORPORA = training_report.RESULTS / f"small-four-{LEAVE_ONE_CORPUS_OUT}"
+UNHEARD_CORPORA = training_report.RESULTS / f"standard-{LEAVE_ONE_CORPUS_OUT}"
 """Bundles that know nobody of a whole corpus; what ships has heard some of each."""
 _VERBS = {"corpora": "robustness"}
 """Of the parts that are not called as their verb is."""

@@ -78,7 +78,7 @@ _PARTS: dict[str, tuple[str, Callable[[_Report], str], tuple[_Picture, ...]]] = 
     "corpora": (
         "What another corpus and another language do",
         lambda part: (
-            "The small network of training/configs/small-four.toml: each fold learnt "
+            "The network and the recipe of `standard`: each fold learnt "
             f"from three corpora and answers the fourth.\n\n{robustness.markdown(part)}"
         ),
         ((pictures.robustness, "Change of UA, and answers that stay, by change"),),

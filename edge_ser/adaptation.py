@@ -41,7 +41,7 @@ from edge_ser.spec import FeatureSpec
 Float32 = npt.NDArray[np.float32]
 
 _SYLLABIC = 0.4
-"""Of 100 windows of speech (clean, in rooms, with noise at 10 dB) 98 or more lie above;
+"""Of 100 windows of speech (clean, in rooms, with noise at 10 dB) 97 or more lie above;
 steady noise, rain and crackling fire lie between -0.2 and 0.3."""
 
 
