@@ -40,9 +40,10 @@ from edge_ser.spec import FeatureSpec
 
 Float32 = npt.NDArray[np.float32]
 
-_SYLLABIC = 0.4
-"""Of 100 windows of speech (clean, in rooms, with noise at 10 dB) 97 or more lie above;
-steady noise, rain and crackling fire lie between -0.2 and 0.3."""
+_SYLLABIC = 0.6
+"""Of 100 windows of speech 90 or more lie above, in four languages, clean and with
+noise at 10 dB; of steady noise, a tap, fire and most rain none. What swells slowly
+does, too: waves, a saw."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,14 +97,14 @@ def _level(static: Float32, spec: FeatureSpec) -> Float32:
 def syllabic(window: Float32, spec: FeatureSpec) -> float:
     """How much a window's level comes and goes slowly, as it does in speech.
 
-    The autocorrelation of the frames' level at the least lag at which frames have no
-    samples in common, some 40 ms: noise is another by then, a syllable lasts longer.
-    From -1 to 1, whatever the features' scale; 0 where the level never changes.
+    The autocorrelation of the frames' level at the least lag at which frames share at
+    most half of their samples, some 20 ms: noise is another by then, a syllable lasts
+    longer. From -1 to 1, whatever the features' scale; 0 where the level never changes.
 
     Args:
         window: a model's input, shape (frames, features), float32.
     """
-    lag = -(-spec.window_samples // spec.hop_samples)
+    lag = -(-spec.window_samples // (2 * spec.hop_samples))
     level = _level(window[:, : spec.n_static], spec)
     level = level - level.mean()
     power = float(level @ level)
@@ -118,7 +119,7 @@ class Adaptation:
 
     It keeps one number a feature, in memory alone. One belongs to one stream of audio,
     and to one thread at a time. Silence and steady noise teach it nothing (`syllabic`);
-    music and voices from a loudspeaker do, unless a gate keeps them away.
+    music, waves and voices from a loudspeaker do, unless a gate keeps them away.
 
     Args:
         spec: of the model.

@@ -119,6 +119,29 @@ def test_a_room_is_learned_from_speech_and_not_from_its_silence(name, repository
     assert used.heard_s >= 0.8 * heard > 1
 
 
+@pytest.mark.parametrize("name", ["standard", "mfcc"])
+def test_recorded_speech_counts_and_recorded_noise_does_not(name, corpora_folder):
+    classifier = Classifier.load(name)
+    hop_s = classifier.card.hop_s
+
+    def counted(files):
+        """The share of the answers that taught something."""
+        used, answers = classifier.adaptation(AdaptationSettings(memory_s=1e4)), 0
+        for file in files:
+            sound = np.concatenate([*read_blocks(file, 16000)])
+            sound = np.resize(sound, max(len(sound), 64000))
+            answers += len(classifier.stream(adaptation=used).push(sound))
+        assert answers > 4
+        return used.heard_s / (answers * hop_s)
+
+    for noise in ("fire_crackling", "rain_1-17367", "rain_1-26222", "running_tap"):
+        assert counted(corpora_folder.glob(f"noise/*{noise}*.flac")) == 0, noise
+    for corpus in ("emodb", "emovo", "nemo", "ravdess"):
+        clips = sorted((corpora_folder / corpus).rglob("*.flac"))
+        share = counted(clips[:: len(clips) // 20])
+        assert share > 0.85, corpus
+
+
 @pytest.mark.parametrize("kind", [{"n_mfcc": None}, {"n_mfcc": 13}])
 def test_only_a_level_that_lasts_longer_than_a_frame_is_syllabic(kind):
     spec = FeatureSpec(n_mels=40, **kind)
@@ -132,7 +155,7 @@ def test_only_a_level_that_lasts_longer_than_a_frame_is_syllabic(kind):
     assert of(np.sin(frames / 5)) > 0.7  # 3 Hz
     assert abs(of(random.normal(0, 1, 200))) < 0.3
     assert of(np.sin(frames)) < 0  # 16 Hz: it is over before the lag
-    # One value of 40 ms has nothing to be compared with.
+    # Too short a window has nothing to be compared with.
     assert syllabic(np.ones((3, spec.n_static), np.float32), spec) == 0
 
 
