@@ -345,10 +345,16 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     tree[name] = value
 
 
-def _build(kind: Any, tree: dict[str, Any]) -> Any:
+def _build(kind: Any, tree: dict[str, Any], prefix: str = "") -> Any:
     values = {
-        name: _build(hint, tree[name]) if is_table else tree[name]
+        name: _build(hint, tree[name], f"{prefix}{name}.") if is_table else tree[name]
         for name, (hint, is_table) in _tables(kind).items()
         if name in tree
     }
-    return kind(**values)
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        # A class of settings knows the names of its own, and not of which table it is.
+        if prefix and str(error).split()[0] in _tables(kind):
+            raise ConfigError(f"{prefix}{error}") from error
+        raise

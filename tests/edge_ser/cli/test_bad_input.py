@@ -134,6 +134,8 @@ def test_labels_that_do_not_fit(run, model, low_voice, tmp_path):
         ("modle = 'x'", ("'modle'", "did you mean 'model'?")),
         ("[source]\nmicrofone = 1", ("did you mean 'source.microphone'?",)),
         ("[decision]\nhold_s = 1", ("did you mean 'gate.hold_s'?",)),
+        ("[decision]\nsmoothing_s = -1", ("decision.smoothing_s is -1", "valid: 0")),
+        ("[mqtt]\nport = 99999", ("edge-ser: mqtt.port is 99999", "valid: 1")),
         ("[decision]\ndwell_s = -1", ("dwell_s is -1", "0 to 3600")),
         ("[decision]\ndwell_s = 'long'", ("decision.dwell_s", "a number")),
         ("source = 1", ("source is a table",)),
