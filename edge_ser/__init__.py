@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from edge_ser.decision import Decider, Decision, DecisionSettings
     from edge_ser.event import Event
     from edge_ser.listener import Listener
+    from edge_ser.pipeline import Decided, Pipeline
     from edge_ser.sinks.jsonlines import JsonLinesSink
     from edge_ser.sinks.sink import Sink
+    from edge_ser.vad import GateSettings
 
 __version__ = "0.1.0"
 
@@ -47,6 +49,7 @@ __all__ = [
     "Card",
     "Classifier",
     "ConfigError",
+    "Decided",
     "Decider",
     "Decision",
     "DecisionSettings",
@@ -55,12 +58,14 @@ __all__ = [
     "FeatureSpec",
     "FeatureStream",
     "FileSource",
+    "GateSettings",
     "InterpreterError",
     "JsonLinesSink",
     "Listener",
     "MicrophoneError",
     "MicrophoneSource",
     "PipeSource",
+    "Pipeline",
     "Prediction",
     "Sink",
     "SinkError",
@@ -74,15 +79,18 @@ __all__ = [
 # What only a listener needs is loaded when it is asked for: a program that embeds the
 # classifier pays for nothing else.
 _LAZY = {
+    "Decided": "edge_ser.pipeline",
     "Decider": "edge_ser.decision",
     "Decision": "edge_ser.decision",
     "DecisionSettings": "edge_ser.decision",
     "Event": "edge_ser.event",
     "FileSource": "edge_ser.audio.file",
+    "GateSettings": "edge_ser.vad",
     "JsonLinesSink": "edge_ser.sinks.jsonlines",
     "Listener": "edge_ser.listener",
     "MicrophoneSource": "edge_ser.audio.microphone",
     "PipeSource": "edge_ser.audio.pipe",
+    "Pipeline": "edge_ser.pipeline",
     "Sink": "edge_ser.sinks.sink",
     "Source": "edge_ser.audio.source",
 }

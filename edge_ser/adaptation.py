@@ -6,9 +6,9 @@ the mean over a long time tells it, and taking the mean off removes it: cepstral
 normalisation [At74], here recursive, as a listener needs it [VL98], with the training
 speakers' mean for as long as little was heard [GL94]. Only the louder frames of a
 window count, those of speech: between words there is noise, not the voice in the room.
-And only windows whose level comes and goes as syllables do count at all, a few times a
-second [HS85]: silence, rain or a fan has a shape of its own, and minutes of it would be
-taken for the room's.
+And only windows count at all whose level changes as slowly as that of speech, which
+comes and goes a few times a second [HS85]: silence or steady noise has a shape of its
+own, and minutes of it would be taken for the room's.
 
 A long mean tells of the voices, too, and a small deviation may be theirs alone. So the
 deviation is shrunk towards nothing by what it is, squared, against what training
@@ -40,10 +40,12 @@ from edge_ser.spec import FeatureSpec
 
 Float32 = npt.NDArray[np.float32]
 
+LONGEST_MEMORY_S = 86_400.0
+"""A day of speech; settings may not ask for more."""
 _SYLLABIC = 0.6
-"""Of 100 windows of speech 90 or more lie above, in four languages, clean and with
-noise at 10 dB; of steady noise, a tap, fire and most rain none. What swells slowly
-does, too: waves, a saw."""
+"""Some nine windows of speech in ten or more lie above, in four languages, clean and
+with noise at 10 dB; of steady noise, a tap and fire none. What swells or ticks does
+too: waves, a clock, a fan that beats by 2 dB."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,10 @@ class AdaptationSettings:
     def __post_init__(self) -> None:
         for name, least in (("prior_s", 0.1), ("memory_s", 1.0)):
             value = getattr(self, name)
-            if not least <= value <= 86_400:
+            if not least <= value <= LONGEST_MEMORY_S:
                 raise ConfigError(
-                    f"{name} is {value:g}; valid: {least:g} to 86400 seconds"
+                    f"{name} is {value:g}; valid: {least:g} to "
+                    f"{LONGEST_MEMORY_S:.0f} seconds"
                 )
 
 
@@ -99,19 +102,28 @@ def syllabic(window: Float32, spec: FeatureSpec) -> float:
 
     The autocorrelation of the frames' level at the least lag at which frames share at
     most half of their samples, some 20 ms: noise is another by then, a syllable lasts
-    longer. From -1 to 1, whatever the features' scale; 0 where the level never changes.
+    longer. From -1 to 1, whatever the features' scale; 0 where the level never changes,
+    and of windows that are no longer than the lag. A few frames alone give less than
+    many of the same sound.
+
+    Frames as loud as a neighbour to the last bit are left out: digital silence, as of a
+    muted microphone or at the end of a clip, is no sound.
 
     Args:
         window: a model's input, shape (frames, features), float32.
     """
     lag = -(-spec.window_samples // (2 * spec.hop_samples))
-    level = _level(window[:, : spec.n_static], spec)
-    level = level - level.mean()
-    power = float(level @ level)
-    # What rounding leaves of a level that does not change is no change.
-    if len(level) <= lag or power <= 1e-6 * len(level):
+    level = _level(window[:, : spec.n_static], spec).astype(np.float64)
+    changes = level[1:] != level[:-1]
+    level = level[np.append(True, changes) & np.append(changes, True)]
+    if len(level) <= lag:
         return 0.0
-    return float(level[:-lag] @ level[lag:]) / power
+    apart = level - level.mean()
+    power = float(apart @ apart)
+    # What rounding to float32 leaves of a level that does not change is no change.
+    if power <= 1e-12 * float(level @ level):
+        return 0.0
+    return float(apart[:-lag] @ apart[lag:]) / power
 
 
 class Adaptation:
@@ -119,7 +131,8 @@ class Adaptation:
 
     It keeps one number a feature, in memory alone. One belongs to one stream of audio,
     and to one thread at a time. Silence and steady noise teach it nothing (`syllabic`);
-    music, waves and voices from a loudspeaker do, unless a gate keeps them away.
+    whatever else is no voice in the room does, unless a gate keeps it away. Windows
+    shorter than some 0.3 s are too short to be told from noise, and teach nothing.
 
     Args:
         spec: of the model.
@@ -157,6 +170,8 @@ class Adaptation:
                 )
         # A feature that is the same of everybody must not outweigh all others.
         self._precision = 1 / np.maximum(spreads, 1e-3)
+        self.learns = True
+        """False takes off what is known, and learns nothing more."""
         self.reset()
 
     def reset(self) -> None:
@@ -182,7 +197,7 @@ class Adaptation:
     def push(self, window: Float32, heard_s: float) -> Float32:
         """The window without what the place does to it, which is then learned from it.
 
-        From windows without speech nothing is learned.
+        From windows without speech nothing is learned, nor if not `learns`.
 
         Args:
             window: a model's input, shape (frames, features), float32.
@@ -190,7 +205,7 @@ class Adaptation:
         """
         adapted = window.copy()
         adapted[:, : self.spec.n_static] -= self.correction
-        if syllabic(window, self.spec) < _SYLLABIC:
+        if not (self.learns and syllabic(window, self.spec) >= _SYLLABIC):
             return adapted
         self._heard_s = min(self._heard_s + heard_s, self.settings.memory_s)
         # Beyond the memory each window takes the place of what is oldest, on average.

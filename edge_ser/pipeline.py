@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge_ser.adaptation import AdaptationSettings
 from edge_ser.classifier import Classifier
 from edge_ser.decision import Decider, Decision, DecisionSettings
+from edge_ser.samples import check_samples
 from edge_ser.speech import SpeechCheck
 from edge_ser.vad import Gate, GateSettings, make_detector
 
@@ -39,11 +40,23 @@ class Pipeline:
     it. A stage that wakes first hears what came just before (pre-roll), so that it can
     answer at once and not a window later.
 
+    This is what ``edge-ser listen`` hears by; give it all that a microphone picks up,
+    day and night. One belongs to one thread at a time.
+
     Args:
         classifier: the emotion model; may be shared.
+        gate: what counts as speech.
+        decision: how readily the state changes.
+        adaptation: how fast it gets used to its room.
 
     Raises:
         ConfigError: a model rate that the gate cannot work with.
+
+    >>> pipeline = Pipeline(Classifier.load())
+    >>> pipeline.push(np.zeros(16000 * 60, np.int16))
+    []
+    >>> pipeline.state, pipeline.position_s
+    ('idle', 60.0)
     """
 
     def __init__(
@@ -87,14 +100,19 @@ class Pipeline:
         """Audio taken so far, in whole steps of 0.1 s."""
         return self._steps * STEP_MS / 1000
 
-    def push(self, block: Float32) -> list[Decided]:
+    def push(self, block: npt.ArrayLike) -> list[Decided]:
         """The decisions that this block brings about.
 
         Args:
-            block: mono at the model's rate, any length, shape (samples,), float32.
+            block: mono PCM at the model's rate, any length, shape (samples,), float in
+                [-1, 1] or int16.
+
+        Raises:
+            AudioError: NaN, another shape or type; all is as before the call.
         """
+        samples = check_samples(block)
         self._remembers = True
-        audio = np.concatenate([self._rest, block]) if len(self._rest) else block
+        audio = np.concatenate([self._rest, samples]) if len(self._rest) else samples
         decided = []
         whole = len(audio) // self._step * self._step
         for start in range(0, whole, self._step):

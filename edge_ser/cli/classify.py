@@ -5,6 +5,7 @@ Examples:
   edge-ser classify --json *.wav > answers.jsonl
   edge-ser classify --model my.tflite clip.flac
   edge-ser classify --timeline talk.wav
+  edge-ser classify --same-place calls/*.wav
   edge-ser classify --timeline --step 10 --csv *.wav > talks.csv
 
 A file that cannot be read is reported, the others are answered, and the exit code is 4.
@@ -13,7 +14,9 @@ A file that cannot be read is reported, the others are answered, and the exit co
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import pathlib
 import shutil
 import sys
 import traceback
@@ -22,6 +25,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
+from edge_ser.adaptation import LONGEST_MEMORY_S, Adaptation, AdaptationSettings
 from edge_ser.audio.file import read_blocks
 from edge_ser.classifier import Classifier, Prediction
 from edge_ser.cli import engine, timeline
@@ -47,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--step", type=float, metavar="S", help="seconds in a row of the timeline"
+    )
+    parser.add_argument(
+        "--same-place",
+        action="store_true",
+        help="all files are of one room and microphone, or telephone: hear them once "
+        "to get used to it, then again to answer",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
@@ -74,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.timeline and (arguments.csv or arguments.step is not None):
         raise ConfigError("--csv and --step belong to --timeline: give it too")
     classifier = engine.load(arguments)
+    place = _place(classifier, arguments) if arguments.same_place else None
     if arguments.csv:
         print(timeline.csv_header(classifier))
     path_width = max(map(len, arguments.paths))
@@ -85,9 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             blocks = read_blocks(path, classifier.sample_rate_hz, arguments.channel)
             if arguments.timeline:
-                _timeline(path, blocks, classifier, arguments)
+                _timeline(path, blocks, classifier, place, arguments)
                 continue
-            prediction = classifier.classify_blocks(blocks)
+            prediction = classifier.classify_blocks(blocks, adaptation=place)
         except AudioError as error:
             sys.stdout.flush()  # keep the order where both go to one terminal
             if arguments.debug:
@@ -103,16 +114,40 @@ def run(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _place(classifier: Classifier, arguments: argparse.Namespace) -> Adaptation:
+    """What the place of all files does to voices; it learns nothing more."""
+    # However long the files are, each second of speech weighs the same.
+    place = classifier.adaptation(AdaptationSettings(memory_s=LONGEST_MEMORY_S))
+    if place is None:
+        raise ConfigError(
+            "--same-place: this model's card tells nothing of its speakers, so it "
+            "cannot get used to a place; leave the option out"
+        )
+    for path in arguments.paths:
+        if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
+            raise ConfigError(
+                f"--same-place reads each file twice, and {path} is no file"
+            )
+    for path in arguments.paths:
+        # A bad file is told when it should be answered.
+        with contextlib.suppress(AudioError):
+            blocks = read_blocks(path, classifier.sample_rate_hz, arguments.channel)
+            classifier.classify_blocks(blocks, adaptation=place)
+    place.learns = False
+    return place
+
+
 def _timeline(
     path: str,
     blocks: Iterator[Float32],
     classifier: Classifier,
+    place: Adaptation | None,
     arguments: argparse.Namespace,
 ) -> None:
     label_width = max(map(len, classifier.labels))
     if not (arguments.json or arguments.csv):
         print(path)
-    for row in timeline.rows(classifier, blocks, arguments.step):
+    for row in timeline.rows(classifier, blocks, arguments.step, place):
         if arguments.json:
             line = timeline.json_line(path, row)
         elif arguments.csv:

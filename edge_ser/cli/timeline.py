@@ -11,13 +11,17 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from edge_ser.classifier import Classifier, Prediction
+from edge_ser.adaptation import Adaptation
+from edge_ser.classifier import Classifier, Prediction, Stream
 
 Float32 = npt.NDArray[np.float32]
 
 
 def rows(
-    classifier: Classifier, blocks: Iterator[Float32], step_s: float | None
+    classifier: Classifier,
+    blocks: Iterator[Float32],
+    step_s: float | None,
+    adaptation: Adaptation | None = None,
 ) -> Iterator[Prediction]:
     """Predictions in order, as soon as they are known; memory does not grow.
 
@@ -25,6 +29,7 @@ def rows(
         blocks: audio at the model's rate.
         step_s: the mean over the windows that begin within so many seconds makes a row;
             None gives a row to each window.
+        adaptation: of the place that is heard.
 
     Raises:
         AudioError: see `Stream.push` and `Stream.finish`.
@@ -32,13 +37,12 @@ def rows(
     count = 1
     if step_s is not None:
         count = max(1, round(step_s / classifier.card.hop_s))
-    windows = _windows(classifier, blocks)
+    windows = _windows(classifier.stream(adaptation=adaptation), blocks)
     for first in windows:
         yield _mean(classifier, first, itertools.islice(windows, count - 1))
 
 
-def _windows(classifier: Classifier, blocks: Iterator[Float32]) -> Iterator[Prediction]:
-    stream = classifier.stream()
+def _windows(stream: Stream, blocks: Iterator[Float32]) -> Iterator[Prediction]:
     for block in blocks:
         yield from stream.push(block)
     yield from stream.finish()

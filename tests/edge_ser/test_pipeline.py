@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_ser.errors import AudioError
 from edge_ser.pipeline import Pipeline
 from edge_ser.vad import GateSettings
 from voice import hiss
@@ -38,6 +39,21 @@ def test_block_sizes_do_not_matter(classifier, conversation, sizes):
         start += size
     whole = labels_at(Pipeline(classifier, gate=ANY_SOUND), [conversation])
     assert labels_at(Pipeline(classifier, gate=ANY_SOUND), blocks) == whole
+
+
+def test_whole_numbers_are_heard_alike_and_bad_blocks_change_nothing(
+    classifier, conversation
+):
+    whole = (conversation * 32767).astype(np.int16)
+    expected = labels_at(Pipeline(classifier, gate=ANY_SOUND), [whole / 32768])
+    pipeline = Pipeline(classifier, gate=ANY_SOUND)
+    decided = pipeline.push(whole[:50_001])
+    for bad in (np.array([0, np.nan]), np.zeros((9, 2)), np.zeros(9, np.int32)):
+        with pytest.raises(AudioError):
+            pipeline.push(bad)
+    decided += pipeline.push(whole[50_001:]) + pipeline.end()
+    found = [(each.position_s, each.decision.label) for each in decided]
+    assert found == expected != []
 
 
 def test_no_inference_in_silence(classifier):

@@ -1,8 +1,13 @@
+import dataclasses
 import json
+import os
+import pathlib
 
 import numpy as np
 import pytest
 
+from edge_ser import bundle
+from edge_ser.audio.file import read_blocks
 from voice import RATE_HZ, voice
 
 
@@ -101,3 +106,90 @@ def test_int16_full_scale_does_not_overflow(run, model, tmp_path, write_wav):
     path = tmp_path / "loud.wav"
     write_wav(path, np.clip(voice(100, 1) * 50, -1, 1))
     assert run("classify", "--model", model, path).code == 0
+
+
+@pytest.fixture
+def telephone_calls(corpora_folder, tmp_path, write_wav):
+    """Clips of fold 1's strangers as a telephone has them: from 300 to 3400 Hz."""
+    clips = [
+        path
+        for path in sorted((corpora_folder / "ravdess").rglob("*.flac"))
+        if path.stem[-2:] in ("01", "11", "20", "21")
+    ][::3]
+    assert len(clips) > 70
+    paths = []
+    for clip in clips:
+        samples = np.concatenate([*read_blocks(clip, RATE_HZ)])
+        spectrum = np.fft.rfft(samples)
+        hertz = np.fft.rfftfreq(len(samples), 1 / RATE_HZ)
+        spectrum[(hertz < 300) | (hertz > 3400)] = 0
+        paths.append(tmp_path / f"{clip.stem}.wav")
+        write_wav(paths[-1], np.fft.irfft(spectrum, len(samples)))
+    return paths
+
+
+def test_calls_of_one_telephone_are_understood_better_together(
+    run, repository, telephone_calls
+):
+    strangers = repository / "training/results/standard/fold-1.tflite"
+    acted = ["neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise"]
+
+    def answers(*options, paths=telephone_calls):
+        answer = run("classify", "--json", "--model", strangers, *options, *paths)
+        assert answer.code == 0
+        return {row["path"]: row for row in map(json.loads, answer.out.splitlines())}
+
+    def right(rows):
+        return sum(
+            row["label"] == acted[int(pathlib.Path(path).stem.split("-")[2]) - 1]
+            for path, row in rows.items()
+        )
+
+    alone, together = answers(), answers("--same-place")
+    assert right(together) > right(alone) + 4
+    # All are heard before any is answered, so that their order does not matter much.
+    turned = answers("--same-place", paths=telephone_calls[::-1])
+    for path, row in together.items():
+        assert turned[path]["probabilities"] == pytest.approx(
+            row["probabilities"], abs=0.02
+        )
+
+
+@pytest.fixture
+def dull_speakers(model, tmp_path):
+    """The model, with a card that tells of speakers who sound dull."""
+    read = bundle.read(model)
+    bands = read.card.features.n_static
+    speakers = {"mean": np.linspace(9, -9, bands).tolist(), "spread": [0.1] * bands}
+    path = tmp_path / "dull.tflite"
+    # Less sure of itself, or every answer would be 1.0 and 0.0.
+    card = dataclasses.replace(read.card, speakers=speakers, temperature=20.0)
+    bundle.write(path, card, read.model)
+    return path
+
+
+@pytest.mark.parametrize("options", [["--json"], ["--timeline", "--json"]])
+def test_a_place_is_learned_before_the_first_answer(
+    run, dull_speakers, recording, options
+):
+    command = ["classify", *options, "--model", dull_speakers]
+    alone = run(*command, recording)
+    place = run(*command, "--same-place", recording)
+    assert (alone.code, place.code) == (0, 0)
+    first, first_alone = place.out.splitlines()[0], alone.out.splitlines()[0]
+    assert first != first_alone
+    # What was heard twice is no better known, and a bad file hinders nobody.
+    bad = run(*command, "--same-place", "/no/such.wav", recording)
+    bad.check_error(4, "/no/such.wav")
+    assert bad.err.count("No such file") == 1
+    assert bad.out.splitlines()[0] == first
+
+
+def test_a_place_needs_files_and_a_card_with_speakers(
+    run, model, dull_speakers, low_voice, tmp_path
+):
+    command = ("classify", "--same-place", "--model")
+    run(*command, model, low_voice).check_error(2, "tells nothing of its speakers")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    run(*command, dull_speakers, low_voice, pipe).check_error(2, f"{pipe} is no file")
