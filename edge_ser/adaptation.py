@@ -114,11 +114,12 @@ def syllabic(window: Float32, spec: FeatureSpec) -> float:
     """
     lag = -(-spec.window_samples // (2 * spec.hop_samples))
     level = _level(window[:, : spec.n_static], spec).astype(np.float64)
-    changes = level[1:] != level[:-1]
-    level = level[np.append(True, changes) & np.append(changes, True)]
+    alike = level[1:] == level[:-1]
+    if alike.any():
+        level = level[~(np.append(False, alike) | np.append(alike, False))]
     if len(level) <= lag:
         return 0.0
-    apart = level - level.mean()
+    apart = level - np.add.reduce(level) / len(level)
     power = float(apart @ apart)
     # What rounding to float32 leaves of a level that does not change is no change.
     if power <= 1e-12 * float(level @ level):

@@ -145,7 +145,7 @@ class Listener:
         if chunk.gap:
             # What came before says nothing about what comes now.
             self._announce(self._pipeline.end())
-        self._announce(self._pipeline.push(chunk.samples))
+        self._announce(self._pipeline.push_checked(chunk.samples))
 
     def _announce(self, decided: list[Decided]) -> None:
         for each in decided:

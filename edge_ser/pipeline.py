@@ -110,7 +110,14 @@ class Pipeline:
         Raises:
             AudioError: NaN, another shape or type; all is as before the call.
         """
-        samples = check_samples(block)
+        return self.push_checked(check_samples(block))
+
+    def push_checked(self, samples: Float32) -> list[Decided]:
+        """As `push`, for samples that were checked where they came from.
+
+        Args:
+            samples: mono at the model's rate, any length, shape (samples,), float32.
+        """
         self._remembers = True
         audio = np.concatenate([self._rest, samples]) if len(self._rest) else samples
         decided = []
