@@ -142,6 +142,7 @@ def test_recorded_speech_counts_and_recorded_noise_does_not(name, corpora_folder
         assert answers > 4
         return used.heard_s / (answers * hop_s)
 
+    # Steady ones; what swells or ticks, and one rain does, is taken for a voice.
     for noise in ("fire_crackling", "rain_1-17367", "rain_1-26222", "running_tap"):
         assert counted(corpora_folder.glob(f"noise/*{noise}*.flac")) == 0, noise
     for corpus in ("emodb", "emovo", "nemo", "ravdess"):
