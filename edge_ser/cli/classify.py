@@ -123,8 +123,8 @@ def _place(classifier: Classifier, arguments: argparse.Namespace) -> Adaptation:
             "--same-place: this model's card tells nothing of its speakers, so it "
             "cannot get used to a place; leave the option out"
         )
-    for path in arguments.paths:
-        if pathlib.Path(path).exists() and not pathlib.Path(path).is_file():
+    for path in map(pathlib.Path, arguments.paths):
+        if path.is_fifo() or path.is_char_device() or path.is_socket():
             raise ConfigError(
                 f"--same-place reads each file twice, and {path} is no file"
             )

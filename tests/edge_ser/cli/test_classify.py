@@ -183,6 +183,9 @@ def test_a_place_is_learned_before_the_first_answer(
     bad.check_error(4, "/no/such.wav")
     assert bad.err.count("No such file") == 1
     assert bad.out.splitlines()[0] == first
+    folder = run(*command, "--same-place", dull_speakers.parent, recording)
+    folder.check_error(4, str(dull_speakers.parent))
+    assert folder.out.splitlines()[0] == first
 
 
 def test_a_place_needs_files_and_a_card_with_speakers(
