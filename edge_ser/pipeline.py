@@ -51,6 +51,8 @@ class Pipeline:
 
     Raises:
         ConfigError: a model rate that the gate cannot work with.
+        InterpreterError: the speech model finds no runtime; it is a file of this
+            package, and takes the first interpreter that works.
 
     >>> pipeline = Pipeline(Classifier.load())
     >>> pipeline.push(np.zeros(16000 * 60, np.int16))
@@ -113,7 +115,7 @@ class Pipeline:
         return self.push_checked(check_samples(block))
 
     def push_checked(self, samples: Float32) -> list[Decided]:
-        """As `push`, for samples that were checked where they came from.
+        """As `push`, for a source that has checked its samples: the listener's.
 
         Args:
             samples: mono at the model's rate, any length, shape (samples,), float32.

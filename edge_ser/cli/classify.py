@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import json
-import pathlib
 import shutil
 import sys
 import traceback
@@ -116,23 +116,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _place(classifier: Classifier, arguments: argparse.Namespace) -> Adaptation:
     """What the place of all files does to voices; it learns nothing more."""
-    # However long the files are, each second of speech weighs the same.
+    # What was heard first is not forgotten, however long the files are.
     place = classifier.adaptation(AdaptationSettings(memory_s=LONGEST_MEMORY_S))
     if place is None:
         raise ConfigError(
             "--same-place: this model's card tells nothing of its speakers, so it "
             "cannot get used to a place; leave the option out"
         )
-    for path in map(pathlib.Path, arguments.paths):
-        if path.is_fifo() or path.is_char_device() or path.is_socket():
-            raise ConfigError(
-                f"--same-place reads each file twice, and {path} is no file"
-            )
     for path in arguments.paths:
-        # A bad file is told when it should be answered.
+        # A bad file teaches nothing, and is told when it should be answered.
+        learned = copy.deepcopy(place)
         with contextlib.suppress(AudioError):
             blocks = read_blocks(path, classifier.sample_rate_hz, arguments.channel)
-            classifier.classify_blocks(blocks, adaptation=place)
+            classifier.classify_blocks(blocks, adaptation=learned)
+            place = learned
     place.learns = False
     return place
 

@@ -188,11 +188,21 @@ def test_a_place_is_learned_before_the_first_answer(
     assert folder.out.splitlines()[0] == first
 
 
-def test_a_place_needs_files_and_a_card_with_speakers(
-    run, model, dull_speakers, low_voice, tmp_path
+def test_what_cannot_be_read_teaches_nothing(
+    run, dull_speakers, recording, low_voice, tmp_path
 ):
-    command = ("classify", "--same-place", "--model")
-    run(*command, model, low_voice).check_error(2, "tells nothing of its speakers")
-    pipe = tmp_path / "pipe"
+    command = ("classify", "--json", "--same-place", "--model", dull_speakers)
+    alone = run(*command, low_voice)
+    assert alone.out != run(*command, low_voice, recording).out.splitlines()[0] + "\n"
+    cut, pipe = tmp_path / "cut.wav", tmp_path / "pipe"
+    cut.write_bytes(recording.read_bytes()[:-1000])
     os.mkfifo(pipe)
-    run(*command, dull_speakers, low_voice, pipe).check_error(2, f"{pipe} is no file")
+    for bad in (cut, pipe, tmp_path / ("long" * 100)):
+        answer = run(*command, bad, low_voice)
+        answer.check_error(4, str(bad))
+        assert answer.out == alone.out
+
+
+def test_a_place_needs_a_card_with_speakers(run, model, low_voice):
+    answer = run("classify", "--same-place", "--model", model, low_voice)
+    answer.check_error(2, "tells nothing of its speakers")
