@@ -48,6 +48,7 @@ BABBLE_VOICES = 6
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     add_fold_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--hours", type=amounts.positive, default=4.0, help="of noise")
     output.add_argument(parser)
 

@@ -44,6 +44,7 @@ _MODES = (ALONE, PERSON, HOUSEHOLD)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     add_fold_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--only",
         nargs="+",

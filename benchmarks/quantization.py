@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,12 @@ from tqdm import tqdm
 
 from benchmarks import amounts, machine, output
 from benchmarks.listening import RATE_HZ, load
-from benchmarks.strangers import FoldBundle, check_same_folds, fold_bundles
+from benchmarks.strangers import (
+    FoldBundle,
+    add_fold_arguments,
+    check_same_folds,
+    fold_bundles,
+)
 from benchmarks.window import bench
 from edge_ser.errors import EdgeSerError
 from edge_ser.interpreter import installed_runtimes
@@ -37,21 +41,7 @@ Float32 = npt.NDArray[np.float32]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
-    parser.add_argument(
-        "bundles",
-        nargs="+",
-        type=pathlib.Path,
-        metavar="BUNDLE",
-        help="of every fold (fold-K in name or folder) and variant",
-    )
-    parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
-    parser.add_argument("--protocol", default="ravdess", metavar="NAME")
-    parser.add_argument(
-        "--clips",
-        type=amounts.or_all,
-        default=0,
-        help="of each fold; 0, the default, is all",
-    )
+    add_fold_arguments(parser)
     parser.add_argument(
         "--seconds",
         type=amounts.positive,

@@ -48,6 +48,7 @@ _VOICES = 60
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The verb's own arguments."""
     add_fold_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--only",
         nargs="+",

@@ -38,7 +38,11 @@ class FoldBundle:
 def add_fold_arguments(parser: argparse.ArgumentParser) -> None:
     """Which bundles strangers are heard by, and how many of their clips."""
     parser.add_argument(
-        "bundles", nargs="+", type=pathlib.Path, metavar="fold-K.tflite"
+        "bundles",
+        nargs="+",
+        type=pathlib.Path,
+        metavar="BUNDLE",
+        help="of every fold (fold-K in name or folder), or folders of them",
     )
     parser.add_argument("--data", type=pathlib.Path, required=True, metavar="DIR")
     parser.add_argument("--protocol", default="ravdess", metavar="NAME")
@@ -48,7 +52,6 @@ def add_fold_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         help="of each fold; 0, the default, is all",
     )
-    parser.add_argument("--seed", type=int, default=0)
 
 
 def fold_bundles(

@@ -45,7 +45,7 @@ LONGEST_MEMORY_S = 86_400.0
 _SYLLABIC = 0.6
 """Some nine windows of speech in ten or more lie above, in four languages, clean and
 with noise at 10 dB; of steady noise, a tap and fire none. What swells or ticks does
-too: waves, a clock, a fan that beats by 2 dB."""
+too: waves, a clock, a fan that beats by a dB."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
