@@ -16,8 +16,10 @@ BUILD := .venv-build
 demo: $(DEMO)/.ready
 	@deploy/demo.sh $(DEMO)/bin/edge-ser
 
+# Files side by side: most of the time goes to small trainings on one thread each.
+JOBS ?= 2
 test: $(TEST)/.ready lint
-	$(TEST)/bin/python -m pytest
+	$(TEST)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 test-long: $(TEST)/.ready
 	$(TEST)/bin/python -m pytest -m long $(LONG)

@@ -61,6 +61,7 @@ setup(
         # Pinned, since warnings are errors and a new rule of a linter is a failure.
         "test": [
             "pytest==9.2.0",
+            "pytest-xdist==3.8.0",
             "hypothesis==6.170.15",
             "mypy==2.4.1",
             "ruff==0.17.5",
