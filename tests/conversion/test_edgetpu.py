@@ -196,6 +196,119 @@ def test_a_constant_that_is_joined():
     assert "not all zeros" in status
 
 
+def constant(root, graph, values):
+    """A further tensor that holds int32 numbers; its index."""
+    buffer = schema.BufferT()
+    buffer.data = np.array(values, np.int32).view(np.uint8)
+    root.buffers.append(buffer)
+    tensor = schema.TensorT()
+    tensor.name = b"parameter"
+    tensor.shape = np.array([len(values)], np.int32)
+    tensor.type = schema.TensorType.INT32
+    tensor.buffer = len(root.buffers) - 1
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def feed(graph, *parameters):
+    """What comes after the sound into the operator in the place of RESHAPE."""
+    operator = graph.operators[RESHAPE]
+    operator.inputs = [operator.inputs[0], *parameters]
+
+
+def options_of(name, **values):
+    made = getattr(schema, f"{name}T")()
+    for key, value in values.items():
+        setattr(made, key, value)
+    return made, getattr(schema.BuiltinOptions, name)
+
+
+def padded(amounts):
+    def change(root, graph):
+        own_code(root, graph, RESHAPE, "PAD")
+        feed(graph, constant(root, graph, amounts))
+
+    return change
+
+
+def sliced(strides, **options):
+    def change(root, graph):
+        made = options_of("StridedSliceOptions", **options)
+        own_code(root, graph, RESHAPE, "STRIDED_SLICE", *made)
+        edges = [constant(root, graph, each) for each in ([0] * 4, [1] * 4, strides)]
+        feed(graph, *edges)
+
+    return change
+
+
+def split(axis):
+    def change(root, graph):
+        own_code(root, graph, RESHAPE, "SPLIT", *options_of("SplitOptions"))
+        sound = graph.operators[RESHAPE].inputs[0]
+        graph.operators[RESHAPE].inputs = [constant(root, graph, [axis]), sound]
+
+    return change
+
+
+def packed(axis):
+    def change(root, graph):
+        own_code(root, graph, RESHAPE, "PACK", *options_of("PackOptions", axis=axis))
+        feed(graph)
+
+    return change
+
+
+def rectified(*shape):
+    def change(root, graph):
+        own_code(root, graph, RESHAPE, "PRELU")
+        alpha = constant(root, graph, [1])
+        graph.tensors[alpha].shape = np.array(shape, np.int32)
+        feed(graph, alpha)
+
+    return change
+
+
+def resized(*shape):
+    def change(root, graph):
+        made = options_of("ResizeBilinearOptions")
+        own_code(root, graph, RESHAPE, "RESIZE_BILINEAR", *made)
+        feed(graph, constant(root, graph, [4, 4]))
+        output(graph, RESHAPE).shape = np.array(shape, np.int32)
+
+    return change
+
+
+def without_parameter(change):
+    """The same with the parameter computed as it runs."""
+
+    def both(root, graph):
+        change(root, graph)
+        graph.tensors[-1].buffer = 0
+
+    return both
+
+
+@pytest.mark.parametrize(
+    ("maps", "is_refused", "word"),
+    [
+        (padded([0, 0, 1, 1]), padded([1, 0, 1, 1]), "pads the batch dimension"),
+        (padded([0, 0]), without_parameter(padded([0, 0])), "padding computed"),
+        (sliced([1] * 4), sliced([1, 2, 1, 1]), "strides other than 1"),
+        (sliced([1] * 4), without_parameter(sliced([1] * 4)), "strides other than 1"),
+        (sliced([1] * 4), sliced([1] * 4, ellipsisMask=1), "ellipsisMask is set"),
+        (sliced([1] * 4), sliced([1] * 4, newAxisMask=1), "newAxisMask is set"),
+        (split(-1), split(-4), "along the batch dimension"),
+        (split(1), without_parameter(split(1)), "an axis computed"),
+        (packed(-1), packed(0), "along the batch dimension"),
+        (rectified(1, 1, 16), rectified(1, 8, 16), "alpha of more than one dimension"),
+        (resized(1, 16, 8, 4), resized(8, 16, 4), "valid: 3-D"),
+    ],
+)
+def test_shapes_and_parameters_of_further_operators(maps, is_refused, word):
+    assert edgetpu.check(altered(maps))[RESHAPE].is_mapped
+    assert word in refused(is_refused, RESHAPE)
+
+
 def test_control_flow():
     def change(root, graph):
         root.subgraphs.append(root.subgraphs[0])
