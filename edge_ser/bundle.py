@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edge_ser import archive
+from edge_ser.decision import IDLE, UNCERTAIN
 from edge_ser.errors import BundleError, ConfigError
 from edge_ser.features import FeatureSpec
 from edge_ser.spec import brief, is_integer, is_number
@@ -351,6 +352,7 @@ def _are_labels(value: object) -> bool:
         isinstance(value, list)
         and all(isinstance(label, str) and label for label in value)
         and len(value) == len(set(value)) >= 2
+        and not {IDLE, UNCERTAIN} & set(value)
     )
 
 
@@ -378,7 +380,11 @@ def _are_speakers(value: object) -> bool:
 _VALID: dict[str, tuple[Callable[[Any], bool], str]] = {
     "name": (_is_text, "text"),
     "version": (_is_text, "text"),
-    "labels": (_are_labels, "two or more texts, none empty or twice"),
+    "labels": (
+        _are_labels,
+        f"two or more texts, none empty or twice, none {IDLE} or {UNCERTAIN}: "
+        "so events call silence and doubt",
+    ),
     "hop_frames": (is_integer, "an integer"),
     "quantization": (_is_text, "text"),
     "temperature": (

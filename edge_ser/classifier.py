@@ -161,7 +161,19 @@ class Classifier:
             frames: shape (frames_per_window, n_static), float32.
             adaptation: of the place where they were heard; it learns from them.
             heard_s: seconds since the window before; None is the card's hop.
+
+        Raises:
+            AudioError: NaN or infinity among them.
+            ConfigError: another shape.
         """
+        frames = np.asarray(frames, np.float32)
+        if not np.isfinite(frames).all():
+            raise AudioError("a window holds NaN or infinity")
+        return self._probabilities(frames, adaptation, heard_s)
+
+    def _probabilities(
+        self, frames: Float32, adaptation: Adaptation | None, heard_s: float | None
+    ) -> Float32:
         window = model_input(frames, self.card.features)
         if adaptation is not None:
             window = adaptation.push(window, heard_s or self.card.hop_s)
@@ -301,6 +313,8 @@ class Stream:
     def reset(self) -> None:
         """Forget the audio so far, as if the stream were new."""
         self._features.reset()
+        self._waiting.fill(0)  # nobody finds in memory what is forgotten
+        self._frames.fill(0)
         self._waiting_samples = 0
         # The first piece is shorter, so that every later one ends with a window.
         hop_samples = len(self._waiting)
@@ -391,10 +405,10 @@ class Stream:
         rate_hz = spec.sample_rate_hz
         span = (count - 1) * spec.hop_samples + spec.window_samples
         return self._classifier.prediction(
-            self._classifier.probabilities(
+            self._classifier._probabilities(
                 frames,
                 self._adaptation,
-                heard_s=self._hop_frames * spec.hop_samples / rate_hz,
+                self._hop_frames * spec.hop_samples / rate_hz,
             ),
             first * spec.hop_samples / rate_hz,
             span / rate_hz,

@@ -16,7 +16,7 @@ from edge_ser.classifier import Classifier
 from edge_ser.decision import Decider, Decision, DecisionSettings
 from edge_ser.samples import check_samples
 from edge_ser.speech import SpeechCheck
-from edge_ser.vad import Gate, GateSettings, make_detector
+from edge_ser.vad import FRAME_MS, Gate, GateSettings, make_detector
 
 Float32 = npt.NDArray[np.float32]
 
@@ -71,7 +71,9 @@ class Pipeline:
     ) -> None:
         gate = gate or GateSettings()
         rate_hz = classifier.sample_rate_hz
-        self._step = rate_hz * STEP_MS // 1000
+        # Whole frames of the gate, at 11,025 Hz too.
+        self._step = STEP_MS // FRAME_MS * (rate_hz * FRAME_MS // 1000)
+        self._rate_hz = rate_hz
         self._rest: Float32 = np.empty(0, np.float32)
         self._gate = Gate(make_detector(gate, rate_hz), rate_hz, gate)
         self._check = SpeechCheck(rate_hz, gate.speech) if gate.speech else None
@@ -100,7 +102,7 @@ class Pipeline:
     @property
     def position_s(self) -> float:
         """Audio taken so far, in whole steps of 0.1 s."""
-        return self._steps * STEP_MS / 1000
+        return self._steps * self._step / self._rate_hz
 
     def push(self, block: npt.ArrayLike) -> list[Decided]:
         """The decisions that this block brings about.

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from edge_ser.decision import IDLE, UNCERTAIN
 from edge_ser.errors import ConfigError
 from edge_ser.features import FeatureSpec
 from training.augment import Augmentation
@@ -141,6 +142,12 @@ class Config:
         if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
             raise ConfigError(
                 f"labels are {self.labels}; valid: two or more, each once"
+            )
+        taken = [label for label in self.labels if label in (IDLE, UNCERTAIN)]
+        if taken:
+            raise ConfigError(
+                f"a label is {taken[0]!r}, which events say of silence or doubt; "
+                "valid: another word"
             )
         if not self.corpora or len(set(self.corpora)) != len(self.corpora):
             raise ConfigError(f"corpora are {self.corpora}; valid: some, each once")

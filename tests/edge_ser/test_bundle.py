@@ -102,6 +102,8 @@ def test_any_cut_is_noticed():
         ({"labels": ("a",)}, "labels"),
         ({"labels": ("a", "a")}, "labels"),
         ({"labels": ("a", "")}, "labels"),
+        ({"labels": ("a", "idle")}, "labels"),
+        ({"labels": ("uncertain", "a")}, "labels"),
         ({"hop_frames": 0}, "hop"),
         ({"hop_frames": 65}, "hop"),
         ({"hop_frames": 2.5}, "hop"),

@@ -200,3 +200,29 @@ def test_no_label_for_samples_of_another_unit(classifier, scale, rate_hz):
 def test_no_label_at_a_rate_that_is_none(classifier, rate_hz):
     with pytest.raises(AudioError, match="sample rate"):
         classifier.classify(hiss(3), rate_hz)
+
+
+def numbers_kept(stream) -> int:
+    """How many numbers other than 0 a stream holds of what it heard."""
+    held = [*vars(stream).values(), *vars(stream._features).values()]
+    return sum(np.count_nonzero(a) for a in held if isinstance(a, np.ndarray))
+
+
+def test_nothing_of_the_audio_stays_in_memory_after_a_reset():
+    stream = CLASSIFIER.stream()
+    assert numbers_kept(stream) == 0
+    stream.push(SOUND)
+    assert numbers_kept(stream) > 1000
+    stream.reset()
+    assert numbers_kept(stream) == 0
+
+
+def test_features_of_ones_own():
+    spec = CLASSIFIER.card.features
+    frames = np.zeros((spec.frames_per_window, spec.n_static), np.float32)
+    same = CLASSIFIER.probabilities(frames)
+    assert np.array_equal(CLASSIFIER.probabilities(frames.tolist()), same)
+    for bad in (np.nan, np.inf):
+        frames[3, 1] = bad
+        with pytest.raises(AudioError, match="NaN or infinity"):
+            CLASSIFIER.probabilities(frames)

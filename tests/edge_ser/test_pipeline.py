@@ -1,8 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_ser import bundle
+from edge_ser.classifier import Classifier
 from edge_ser.errors import AudioError
 from edge_ser.pipeline import Pipeline
 from edge_ser.vad import GateSettings
@@ -109,3 +113,16 @@ def test_nothing_is_kept_over_a_gap(classifier, conversation):
     assert not pipeline._pre_roll(len(speech)).any()
     assert not len(pipeline._rest)
     assert pipeline.push(hiss(3, 3e-4)) == []  # not even for the time of the hold
+
+
+@pytest.mark.parametrize("rate_hz", [11_025, 22_050, 44_100])
+def test_rates_of_a_model_that_hold_no_whole_frames(classifier, rate_hz):
+    features = dataclasses.replace(
+        classifier.card.features, sample_rate_hz=rate_hz, f_max_hz=5000.0, n_fft=2048
+    )
+    card = dataclasses.replace(classifier.card, features=features)
+    packed = bundle.unpack(bundle.pack(card, classifier.bundle.model))
+    unusual = Classifier(packed, classifier.interpreter)
+    pipeline = Pipeline(unusual, gate=GateSettings(speech=0))
+    pipeline.push(hiss(3)[: 3 * rate_hz])
+    assert 0 < pipeline.position_s <= 3

@@ -58,6 +58,10 @@ def test_the_digest_follows_every_change(tmp_path):
         (MINIMAL + "decision_hop_s = 0\n", "decision_hop_s"),
         (MINIMAL.replace('labels = ["happy", "sad"]', "labels = 5"), "labels is 5"),
         (MINIMAL.replace('"sad"', '"happy"'), "each once"),
+        (
+            MINIMAL.replace('"sad"', '"idle"') + '[label_map]\nleer = "idle"\n',
+            "a label is 'idle'",
+        ),
         (MINIMAL.replace('["emodb"]', "[]"), "corpora"),
         (MINIMAL.replace('"trial"', '"../trial"'), "name is"),
         (MINIMAL + "recipe = 3\n", "valid: a table"),
