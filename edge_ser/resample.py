@@ -90,9 +90,7 @@ class Resampler:
                 f"unknown resampler {engine!r}; valid: {', '.join(ENGINES)}"
             )
         if engine == "soxr" and not installed:
-            raise ConfigError(
-                "the resampler soxr is not installed: pip install 'edge-ser[files]'"
-            )
+            raise ConfigError("the resampler soxr is not installed: pip install soxr")
         self.engine = engine
         self._passes = from_hz == to_hz
         self._filter: _Soxr | _Polyphase = (

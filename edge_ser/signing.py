@@ -82,7 +82,7 @@ def _load_public_key(path: pathlib.Path) -> PublicKey:
     except ImportError as error:
         raise ConfigError(
             f"{path}: signatures need the package cryptography: "
-            "pip install edge-ser[sign], or apt install python3-cryptography"
+            "pip install cryptography, or apt install python3-cryptography"
         ) from error
     try:
         key = serialization.load_pem_public_key(path.read_bytes())

@@ -143,7 +143,7 @@ class WebrtcDetector:
             self._webrtc: Any = importlib.import_module("_webrtcvad")
         except ImportError as error:
             raise ConfigError(
-                "detector 'webrtc' needs webrtcvad: pip install 'edge-ser[vad]'"
+                "detector 'webrtc' needs webrtcvad: pip install webrtcvad-wheels"
             ) from error
         if sample_rate_hz not in _WEBRTC_RATES_HZ:
             raise ConfigError(

@@ -165,7 +165,7 @@ def _by_soundfile(file: pathlib.Path, reason: str) -> Iterator[tuple[int, Floats
         import soundfile
     except ImportError as error:
         raise AudioError(
-            f"{reason}; other formats need soundfile: pip install 'edge-ser[files]'"
+            f"{reason}; other formats need soundfile: pip install soundfile"
         ) from error
     try:
         with soundfile.SoundFile(str(file)) as reader:

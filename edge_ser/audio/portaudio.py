@@ -33,7 +33,7 @@ def load() -> Any:
     except ImportError as error:
         raise MicrophoneError(
             f"a microphone needs PyAudio ({error}); install it with: "
-            "pip install 'edge-ser[mic]', after apt install portaudio19-dev gcc"
+            "pip install pyaudio, after apt install portaudio19-dev gcc"
         ) from error
     _silence_sound_libraries()
     return pyaudio

@@ -58,6 +58,8 @@ class MqttSettings:
     def __post_init__(self) -> None:
         if self.port is not None and not 1 <= self.port <= 65535:
             raise ConfigError(f"mqtt.port is {self.port}; valid: 1 to 65535")
+        if (self.password or self.password_file) and self.user is None:
+            raise ConfigError("mqtt.user is missing; a password is sent with one only")
         if not 1 <= self.backlog <= 100_000:
             raise ConfigError(f"mqtt.backlog is {self.backlog}; valid: 1 to 100000")
         for name in ("prefix", "discovery_prefix"):
@@ -98,7 +100,7 @@ class MqttSink:
             from paho.mqtt.enums import CallbackAPIVersion
         except ImportError as error:
             raise ConfigError(
-                "mqtt needs paho-mqtt: pip install 'edge-ser[mqtt]'"
+                "mqtt needs paho-mqtt: pip install 'paho-mqtt>=2'"
             ) from error
         port = settings.port or (8883 if settings.tls else 1883)
         self.name = f"mqtt {settings.host}:{port}"
@@ -163,12 +165,13 @@ class MqttSink:
                 text = pathlib.Path(settings.password_file).read_text(encoding="utf-8")
                 password = text.partition("\n")[0]
             if settings.tls:
-                self._client.tls_set(
-                    settings.ca_file, settings.cert_file, settings.key_file
-                )
+                files = (settings.ca_file, settings.cert_file, settings.key_file)
+                for path in filter(None, files):  # OpenSSL does not say which
+                    pathlib.Path(path).open("rb").close()
+                self._client.tls_set(*files)
         except (OSError, ValueError) as error:
             hint = ""
-            if isinstance(error, PermissionError):  # which file, TLS does not say
+            if isinstance(error, PermissionError):
                 hint = "; the service may read what the group audio may"
             raise ConfigError(f"mqtt: a file cannot be used: {error}{hint}") from error
         if settings.user is not None:

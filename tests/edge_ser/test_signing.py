@@ -10,9 +10,7 @@ import zipfile
 
 import pytest
 
-pytest.importorskip(
-    "cryptography", reason="needs the extra: pip install edge-ser[sign]"
-)
+pytest.importorskip("cryptography", reason="needs the extra sign")
 
 from conversion import sign
 from conversion.__main__ import main
@@ -180,7 +178,7 @@ def test_without_the_library_the_error_says_what_to_install(keys):
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert result.returncode == 2
-    assert "pip install edge-ser[sign]" in result.stderr
+    assert "pip install cryptography" in result.stderr
 
 
 def test_the_command_line_and_the_settings(keys, signed, capsys, monkeypatch):

@@ -121,7 +121,7 @@ def test_none(audio, run, model, verb):
 
 def test_no_pyaudio(run, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyaudio", None)
-    run("listen", "--model", model).check_error(5, "edge-ser[mic]")
+    run("listen", "--model", model).check_error(5, "pip install pyaudio")
 
 
 def test_devices(audio, run):

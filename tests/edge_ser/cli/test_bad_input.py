@@ -93,7 +93,7 @@ def test_flac_without_soundfile_names_the_extra(hear, tmp_path, monkeypatch):
     path = tmp_path / "clip.flac"
     path.write_bytes(b"fLaC" + bytes(100))
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    hear(path).check_error(4, "edge-ser[files]")
+    hear(path).check_error(4, "pip install soundfile")
 
 
 @pytest.mark.parametrize(

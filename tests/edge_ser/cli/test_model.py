@@ -180,9 +180,7 @@ def test_wrong_usage(run, folder, tmp_path):
 
 
 def test_a_signature_is_asked_for_where_a_key_is_set(run, folder, tmp_path):
-    pytest.importorskip(
-        "cryptography", reason="needs the extra: pip install edge-ser[sign]"
-    )
+    pytest.importorskip("cryptography", reason="needs the extra sign")
     from conversion import sign
     from conversion.__main__ import main
 

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import re
 import socket
 import subprocess
 import time
@@ -341,20 +342,22 @@ def test_tls_with_user_and_password(
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "told"),
     [
-        {"port": 0},
-        {"backlog": 0},
-        {"prefix": ""},
-        {"prefix": "home/#"},
-        {"discovery_prefix": "+"},
-        {"ca_file": "/no/ca.pem"},
-        {"tls": True, "ca_file": "/no/ca.pem"},
-        {"password_file": "/no/password"},
+        ({"port": 0}, "mqtt.port is 0"),
+        ({"backlog": 0}, "mqtt.backlog is 0"),
+        ({"prefix": ""}, "mqtt.prefix is empty"),
+        ({"prefix": "home/#"}, "mqtt.prefix is 'home/#'"),
+        ({"discovery_prefix": "+"}, "mqtt.discovery_prefix is '+'"),
+        ({"ca_file": "/no/ca.pem"}, "tls"),
+        ({"tls": True, "ca_file": "/no/ca.pem"}, "'/no/ca.pem'"),
+        ({"user": "ear", "password_file": "/no/password"}, "'/no/password'"),
+        ({"password": "secret"}, "mqtt.user is missing"),
+        ({"password_file": "/no/password"}, "mqtt.user is missing"),
     ],
 )
-def test_wrong_settings(settings):
-    with pytest.raises(ConfigError):
+def test_wrong_settings(settings, told):
+    with pytest.raises(ConfigError, match=re.escape(told)):
         MqttSink(
             MqttSettings(host="127.0.0.1", **settings),
             device="a",
