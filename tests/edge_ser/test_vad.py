@@ -80,5 +80,5 @@ def test_webrtc_missing(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "_webrtcvad", None)
-    with pytest.raises(ConfigError, match="edge-ser\\[vad\\]"):
+    with pytest.raises(ConfigError, match="pip install webrtcvad-wheels"):
         make_detector(GateSettings(detector="webrtc"), 16000)
