@@ -12,7 +12,7 @@ from edge_ser import bundle, signing
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ed25519
 
-_MISSING = "signing needs the package cryptography: pip install edge-ser[sign]"
+_MISSING = "signing needs the package cryptography: pip install cryptography"
 
 
 def generate(stem: pathlib.Path) -> signing.PublicKey:
