@@ -72,11 +72,11 @@ def test_the_examples_are_valid(tmp_path):
         if isinstance(value, str):
             literal = f'"{value}"'
         file = tmp_path / "one.toml"
-        extra = (
-            "tls = true\n"
-            if name.endswith(("ca_file", "cert_file", "key_file"))
-            else ""
-        )
+        extra = ""  # what it makes no sense without
+        if name.endswith(("ca_file", "cert_file", "key_file")):
+            extra = "tls = true\n"
+        elif name.endswith(("password", "password_file")):
+            extra = 'user = "ear"\n'
         file.write_text(
             (f"[{table}]\n" if table else "") + f"{key} = {literal}\n" + extra
         )
