@@ -101,7 +101,7 @@ class Pipeline:
 
     @property
     def position_s(self) -> float:
-        """Audio taken so far, in whole steps of 0.1 s."""
+        """Audio taken so far, in whole steps of 0.1 s (0.0998 s at 11,025 Hz)."""
         return self._steps * self._step / self._rate_hz
 
     def push(self, block: npt.ArrayLike) -> list[Decided]:

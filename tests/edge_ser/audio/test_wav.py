@@ -182,7 +182,7 @@ def test_other_formats_by_soundfile(tmp_path, extension, monkeypatch):
     out = np.concatenate(list(read_blocks(path, 16000)))
     assert abs(len(out) - len(SOUND)) <= 2400  # MP3 adds a frame or two
     refuse_soundfile(monkeypatch)
-    with pytest.raises(AudioError, match=r"pip install soundfile"):
+    with pytest.raises(AudioError, match="pip install soundfile"):
         list(read_blocks(path, 16000))
 
 

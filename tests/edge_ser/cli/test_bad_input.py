@@ -87,7 +87,7 @@ def test_damaged_wav_header(hear, low_voice):
     hear(low_voice).check_error(4, str(low_voice))
 
 
-def test_flac_without_soundfile_names_the_extra(hear, tmp_path, monkeypatch):
+def test_flac_without_soundfile_says_what_to_install(hear, tmp_path, monkeypatch):
     import sys
 
     path = tmp_path / "clip.flac"
